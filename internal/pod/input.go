@@ -1,0 +1,137 @@
+package pod
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Image is an image that is present on the node and may be used by a container.
+type Image struct {
+	// Name is the reference as the spec has it, normalised (":latest" added).
+	Name string
+	// Ref is what the runtime wants in a ContainerConfig: an image ID or digest.
+	Ref string
+	// UserSpecified is the reference exactly as the spec has it.
+	UserSpecified string
+}
+
+// Mount is a directory or file of the node given to a container.
+type Mount struct {
+	HostPath      string
+	ContainerPath string
+	ReadOnly      bool
+	Propagation   corev1.MountPropagationMode
+	SELinux       bool
+}
+
+// Volumes maps a volume's name to where it is set up on the node. nil means
+// that the volumes are not (known to be) set up.
+type Volumes map[string]Volume
+
+// Volume is one volume, set up.
+type Volume struct {
+	HostPath string
+	ReadOnly bool
+	// SELinux asks the runtime to relabel the content.
+	SELinux bool
+}
+
+// Grant is what the node gives to a pod beside what its spec says.
+type Grant struct {
+	// CgroupParent is where the sandbox and its containers live, as CRI wants
+	// it: a path with cgroupfs, a slice with systemd. Empty: the runtime's own.
+	CgroupParent string
+}
+
+// Node is what decisions may know of the node.
+type Node struct {
+	// Name of the Node object.
+	Name string
+	// HostIPs are the node's addresses, primary first.
+	HostIPs []string
+	// NetworkProblem is why pods that need the pod network cannot start; empty
+	// when the runtime's network is ready.
+	NetworkProblem string
+	// MaxBackoff caps the crash loop (crashLoopBackOff.maxContainerRestartPeriod).
+	MaxBackoff time.Duration
+}
+
+// Input is everything a decision about a pod depends on. Two equal inputs lead
+// to equal plans and equal statuses.
+type Input struct {
+	Now time.Time
+	Ref Ref
+	// Pod is the wanted pod; nil when only the runtime or the disk knows it.
+	Pod *corev1.Pod
+	// Source is where Pod came from.
+	Source SourceName
+	// Stop is set once the pod has to end.
+	Stop *Stop
+	// Observed is the last thing the runtime showed.
+	Observed Observation
+	// Running holds the operations in flight, Attempts what failed last.
+	Running  map[Target]Operation
+	Attempts map[Target]Attempt
+	// Images holds, per container, the image ready for its next start.
+	Images map[string]Image
+	// Volumes are the volumes set up; nil when they are not.
+	Volumes Volumes
+	// Removed says that what lies on the node beside the runtime (volumes,
+	// cgroup, directories) has been taken away for good.
+	Removed Removed
+	// Prior is the status last published, or the API's after a restart.
+	Prior corev1.PodStatus
+	Node  Node
+}
+
+// Removed lists what a teardown has finished removing.
+type Removed struct {
+	Volumes bool
+	Cgroup  bool
+}
+
+// Busy reports whether an operation runs on the target.
+func (in *Input) Busy(t Target) bool {
+	_, busy := in.Running[t]
+	return busy
+}
+
+// HostNetwork reports whether the pod lives in the node's network.
+func (in *Input) HostNetwork() bool { return in.Pod != nil && in.Pod.Spec.HostNetwork }
+
+// Wait is one thing a pod waits for.
+type Wait struct {
+	// What is a sentence without a full stop: "image registry/x: pull backed off".
+	What string
+	// Since is when the waiting began, zero when that is not known; Next is when
+	// the agent will look or try again, zero when an event decides.
+	Since time.Time
+	Next  time.Time
+}
+
+// Entry is one line of a pod's timeline.
+type Entry struct {
+	At   time.Time
+	Text string
+}
+
+// View is what readers may see of a pod: a snapshot that nobody changes.
+type View struct {
+	Ref    Ref
+	Pod    *corev1.Pod
+	Source SourceName
+	Status corev1.PodStatus
+	// Stage is Syncing, Terminating or Terminated.
+	Stage    string
+	Waits    []Wait
+	Timeline []Entry
+	// Phases are the start-up phases in order of their end.
+	Phases []Phase
+}
+
+// Phase is one step of a pod's start and how long it took.
+type Phase struct {
+	Name string
+	Took time.Duration
+}

@@ -1,0 +1,38 @@
+package pod
+
+import corev1 "k8s.io/api/core/v1"
+
+// SandboxRequest is all that it takes to make a sandbox.
+type SandboxRequest struct {
+	Pod     *corev1.Pod
+	Attempt uint32
+	Grant   Grant
+}
+
+// ContainerRequest is all that it takes to make a container.
+type ContainerRequest struct {
+	Sandbox   SandboxRequest
+	SandboxID string
+	Container *corev1.Container
+	// Attempt is the restart count; CrashCount goes into an annotation so that
+	// the crash loop needs no memory (see [RestartAfter]).
+	Attempt    int
+	CrashCount int
+	Image      Image
+	Mounts     []Mount
+}
+
+// ImageRequest asks for one container's image.
+type ImageRequest struct {
+	Pod       *corev1.Pod
+	Container *corev1.Container
+}
+
+// ImageResult is what it took to have the image there.
+type ImageResult struct {
+	Image Image
+	// Pulled is set when the image had to be pulled; Present when it was there.
+	Pulled bool
+	// Size in bytes, 0 when unknown.
+	Size int64
+}

@@ -1,0 +1,138 @@
+package pod
+
+import (
+	"strings"
+	"time"
+)
+
+// Target is what one operation works on. At most one operation per target runs
+// at a time, and back-off is kept per target.
+type Target string
+
+// The targets of a pod that are not a container's.
+const (
+	TargetSandbox Target = "sandbox"
+	TargetVolumes Target = "volumes"
+	TargetCgroup  Target = "cgroup"
+)
+
+const (
+	imagePrefix     = "image/"
+	containerPrefix = "container/"
+)
+
+// ImageTarget is the image of the named container.
+func ImageTarget(container string) Target { return Target(imagePrefix + container) }
+
+// ContainerTarget is the named container's instance.
+func ContainerTarget(container string) Target { return Target(containerPrefix + container) }
+
+// Container returns the container a target belongs to, if it is one's.
+func (t Target) Container() (name string, ok bool) {
+	if name, ok = strings.CutPrefix(string(t), containerPrefix); ok {
+		return name, true
+	}
+	return strings.CutPrefix(string(t), imagePrefix)
+}
+
+// Operation is work that runs now.
+type Operation struct {
+	Target Target
+	// Verb is the action's name, such as "StartContainer".
+	Verb  string
+	Since time.Time
+	// Deadline is the kill time a running StopContainer was given.
+	Deadline time.Time
+	// Constructive operations bring something up; a stop cancels them.
+	Constructive bool
+}
+
+// Attempt is a failed operation: what was tried, why it failed, how often in a
+// row. It is what makes the next Input differ, so that a failure never spins.
+type Attempt struct {
+	Verb string
+	// Reason is the kubelet's word for the failure (ErrImagePull,
+	// CreateContainerError, ...); Message is what the runtime said.
+	Reason  string
+	Message string
+	Count   int
+	At      time.Time
+}
+
+const (
+	backoffBase = 10 * time.Second
+	retryBase   = time.Second
+	retryCap    = 30 * time.Second
+)
+
+// MaxBackoff is the longest crash-loop and image-pull delay unless
+// crashLoopBackOff.maxContainerRestartPeriod says less.
+const MaxBackoff = 300 * time.Second
+
+// forgiven is how long a container must have run for its crashes to be
+// forgotten: twice the longest delay, as in the kubelet.
+const forgiven = 2 * MaxBackoff
+
+// Retry is when a failed operation may be tried again: at once is never right,
+// and half a minute is as long as a user should wait for a healed cause.
+func (a Attempt) Retry() time.Time {
+	return a.At.Add(double(retryBase, a.Count-1, retryCap))
+}
+
+// PullRetry is when a failed image pull may be tried again: 10 s, doubling to
+// five minutes.
+func (a Attempt) PullRetry() time.Time {
+	return a.At.Add(double(backoffBase, a.Count-1, MaxBackoff))
+}
+
+// double returns base doubled n times, at most limit.
+func double(base time.Duration, n int, limit time.Duration) time.Duration {
+	d := base
+	for range n {
+		if d >= limit {
+			break
+		}
+		d *= 2
+	}
+	return min(d, limit)
+}
+
+// Restart says when a container that exited may be started again, and the
+// crash count its next instance carries.
+type Restart struct {
+	At         time.Time
+	Delay      time.Duration
+	CrashCount int
+}
+
+// RestartAfter works out the crash loop from the dead instance alone: its run
+// time and the crash count it was started with. The first restart is immediate,
+// the next ones wait 10 s doubling to limit after the exit; a run of ten
+// minutes is forgiven. hash is the container's hash in the spec: an edited
+// container starts afresh.
+//
+// Nothing has to be remembered for it, so an agent that was killed goes on
+// with the same delays.
+func RestartAfter(dead *Container, hash string, limit time.Duration) Restart {
+	end := dead.FinishedAt
+	if end.IsZero() {
+		end = dead.CreatedAt
+	}
+	crashes := dead.CrashCount
+	if crashes < 0 {
+		crashes = dead.Attempt // a kubelet's container: its restarts are all we know
+	}
+	ran := time.Duration(0)
+	if !dead.StartedAt.IsZero() {
+		ran = end.Sub(dead.StartedAt)
+	}
+	edited := dead.Hash != "" && hash != "" && dead.Hash != hash
+	if edited || ran > forgiven {
+		crashes = 0
+	}
+	if crashes == 0 {
+		return Restart{At: end, CrashCount: 1}
+	}
+	delay := double(min(backoffBase, limit), crashes-1, limit)
+	return Restart{At: end.Add(delay), Delay: delay, CrashCount: crashes + 1}
+}
