@@ -9,10 +9,10 @@
 // Values are immutable once handed to somebody else. Nothing here does I/O,
 // reads a clock or starts a goroutine.
 //
-//	 sources ── *v1.Pod ──┐
-//	 stops   ── Stop ─────┤
-//	 runtime ── Observation┼─> Input ──> plan.Next ──────> actions
-//	 own work ── Attempt,  │         └─> podstatus.Compute ─> v1.PodStatus
-//	            Operation ─┘                                     │
-//	                          View  <───── snapshot ─────────────┘
+//	sources ── *v1.Pod ──┐
+//	stops   ── Stop ─────┤
+//	runtime ── Observation┼─> Input ──> plan.Next ──────> actions
+//	own work ── Attempt,  │         └─> podstatus.Compute ─> v1.PodStatus
+//	           Operation ─┘                                     │
+//	                         View  <───── snapshot ─────────────┘
 package pod
