@@ -16,15 +16,6 @@ type Image struct {
 	UserSpecified string
 }
 
-// Mount is a directory or file of the node given to a container.
-type Mount struct {
-	HostPath      string
-	ContainerPath string
-	ReadOnly      bool
-	Propagation   corev1.MountPropagationMode
-	SELinux       bool
-}
-
 // Volumes maps a volume's name to where it is set up on the node. nil means
 // that the volumes are not (known to be) set up.
 type Volumes map[string]Volume

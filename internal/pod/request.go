@@ -19,7 +19,8 @@ type ContainerRequest struct {
 	Attempt    int
 	CrashCount int
 	Image      Image
-	Mounts     []Mount
+	// Volumes are the pod's volumes as they are set up on the node.
+	Volumes Volumes
 }
 
 // ImageRequest asks for one container's image.

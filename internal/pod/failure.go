@@ -1,0 +1,37 @@
+package pod
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Failure is an error that carries the word users know it by: a container's
+// waiting reason (ErrImagePull, CreateContainerConfigError, ...) or an event's.
+type Failure struct {
+	Reason string
+	// Message is what users read; it says what was tried and why it failed.
+	Message string
+	// Err is the cause, for errors.Is and errors.As.
+	Err error
+}
+
+// Error implements error.
+func (f *Failure) Error() string {
+	if f.Message != "" {
+		return f.Message
+	}
+	return fmt.Sprintf("%s: %v", f.Reason, f.Err)
+}
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// ReasonOf returns the reason and message of a failure anywhere in err's chain,
+// or the fallback reason with err's own text.
+func ReasonOf(err error, fallback string) (reason, message string) {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Reason, err.Error()
+	}
+	return fallback, err.Error()
+}
