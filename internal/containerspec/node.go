@@ -1,0 +1,52 @@
+package containerspec
+
+import "time"
+
+// DNS is a parsed resolv.conf.
+type DNS struct {
+	Servers  []string
+	Searches []string
+	Options  []string
+}
+
+// Node is what a CRI message may depend on beside the pod. The zero value is a
+// usable node without logs and cluster DNS.
+type Node struct {
+	// Name is the Node object's.
+	Name string
+	// LogRoot is where pod logs live, /var/log/pods by default in the kubelet.
+	// Empty asks the runtime for no logs.
+	LogRoot string
+	// ClusterDNS and ClusterDomain are the configuration fields of these names.
+	ClusterDNS    []string
+	ClusterDomain string
+	// HostDNS is the node's resolv.conf. nil: resolvConf is "", pods of the
+	// Default policy get a resolver that finds nothing.
+	HostDNS *DNS
+	// HostIPs are the node's addresses, primary first.
+	HostIPs []string
+	// MemoryCapacity in bytes scales oom_score_adj; zero is taken as unknown.
+	MemoryCapacity int64
+	// NoCPUQuota is cpuCFSQuota: false; CPUPeriod is cpuCFSQuotaPeriod, zero
+	// means 100 ms.
+	NoCPUQuota bool
+	CPUPeriod  time.Duration
+	// NoMemoryQoS turns the MemoryQoS feature gate off.
+	NoMemoryQoS bool
+	// NoSwap writes memory.swap.max=0: the node has a swap controller and pods
+	// may not swap.
+	NoSwap bool
+	// OOMKillGroup is singleProcessOOMKill: false.
+	OOMKillGroup bool
+	// HugePageSizes the kernel offers, as cgroup files name them ("2MB").
+	HugePageSizes []string
+	// SeccompDefault is the configuration field; SeccompRoot is where Localhost
+	// profiles lie.
+	SeccompDefault bool
+	SeccompRoot    string
+	// MaskedPaths are masked in addition to the fixed list: the kubelet masks
+	// /sys/devices/system/cpu/cpu<N>/thermal_throttle where it exists.
+	MaskedPaths []string
+	// RecursiveReadOnly says that the runtime's default handler supports it.
+	RecursiveReadOnly bool
+}
