@@ -1,0 +1,87 @@
+package containerspec
+
+import (
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// mounts turns a container's volume mounts into the runtime's.
+func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) {
+	c := req.Container
+	if len(c.VolumeDevices) > 0 {
+		return nil, configFailure("container %q uses volumeDevices, which this agent does not support yet", c.Name)
+	}
+	var out []*runtimeapi.Mount
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		v, ok := req.Volumes[m.Name]
+		if !ok || v.HostPath == "" {
+			return nil, configFailure("cannot find volume %q to mount into container %q", m.Name, c.Name)
+		}
+		if m.SubPath != "" || m.SubPathExpr != "" {
+			return nil, configFailure("volumeMount %q of container %q uses subPath, which this agent does not support yet", m.Name, c.Name)
+		}
+		mode, err := propagation(m)
+		if err != nil {
+			return nil, err
+		}
+		recursive, err := recursiveReadOnly(m, node.RecursiveReadOnly)
+		if err != nil {
+			return nil, err
+		}
+		path := m.MountPath
+		if !filepath.IsAbs(path) {
+			path = "/" + path
+		}
+		out = append(out, &runtimeapi.Mount{
+			HostPath: v.HostPath, ContainerPath: path, Readonly: m.ReadOnly || v.ReadOnly,
+			SelinuxRelabel: v.SELinux, Propagation: mode, RecursiveReadOnly: recursive,
+		})
+	}
+	return out, nil
+}
+
+func propagation(m *corev1.VolumeMount) (runtimeapi.MountPropagation, error) {
+	if m.MountPropagation == nil {
+		return runtimeapi.MountPropagation_PROPAGATION_PRIVATE, nil
+	}
+	switch *m.MountPropagation {
+	case corev1.MountPropagationNone:
+		return runtimeapi.MountPropagation_PROPAGATION_PRIVATE, nil
+	case corev1.MountPropagationHostToContainer:
+		return runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER, nil
+	case corev1.MountPropagationBidirectional:
+		return runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL, nil
+	}
+	return 0, configFailure("invalid MountPropagation mode: %q", *m.MountPropagation)
+}
+
+func recursiveReadOnly(m *corev1.VolumeMount, supported bool) (bool, error) {
+	if m.RecursiveReadOnly == nil || *m.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return false, nil
+	}
+	const failed = "failed to resolve recursive read-only mode: "
+	if !m.ReadOnly {
+		return false, configFailure(failed+"volume %q requested recursive read-only mode, but it is not read-only", m.Name)
+	}
+	if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
+		return false, configFailure(failed+"volume %q requested recursive read-only mode, but it is not compatible with propagation %q",
+			m.Name, *m.MountPropagation)
+	}
+	switch *m.RecursiveReadOnly {
+	case corev1.RecursiveReadOnlyIfPossible:
+		return supported, nil
+	case corev1.RecursiveReadOnlyEnabled:
+		if !supported {
+			return false, configFailure(failed+"volume %q requested recursive read-only mode, but it is not supported by the runtime", m.Name)
+		}
+		return true, nil
+	case corev1.RecursiveReadOnlyDisabled:
+		return false, nil
+	}
+	return false, configFailure(failed+"unknown recursive read-only mode %q", *m.RecursiveReadOnly)
+}

@@ -1,0 +1,134 @@
+package containerspec
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+const (
+	oomGuaranteed = -997
+	oomBestEffort = 1000
+	// criticalPriority is where system-critical priorities begin.
+	criticalPriority = 2_000_000_000
+	nodeCriticalName = "system-node-critical"
+	configSource     = "kubernetes.io/config.source"
+	configMirror     = "kubernetes.io/config.mirror"
+)
+
+// oomScoreAdj makes the kernel kill first what uses more memory than it asked
+// for (kubelet: qos/policy.go). capacity is the node's memory in bytes; zero
+// means unknown and gives a burstable container the middle of its range.
+func oomScoreAdj(p *corev1.Pod, c *corev1.Container, capacity int64) int64 {
+	if nodeCritical(p) {
+		return oomGuaranteed
+	}
+	switch qosClass(p) {
+	case corev1.PodQOSGuaranteed:
+		return oomGuaranteed
+	case corev1.PodQOSBestEffort:
+		return oomBestEffort
+	case corev1.PodQOSBurstable:
+	}
+	if capacity <= 0 {
+		return (1000 + oomGuaranteed + oomBestEffort) / 2
+	}
+	share := spareRequest(p)
+	score := func(request int64) int64 { return 1000 - 1000*(request+share)/capacity }
+	adj := score(c.Resources.Requests.Memory().Value())
+	if sidecar(p, c) && len(p.Spec.Containers) > 0 {
+		least := p.Spec.Containers[0].Resources.Requests.Memory().Value()
+		for i := range p.Spec.Containers {
+			least = min(least, p.Spec.Containers[i].Resources.Requests.Memory().Value())
+		}
+		adj = min(adj, score(least))
+	}
+	// Worse than guaranteed pods, better than best-effort ones.
+	if adj < 1000+oomGuaranteed {
+		return 1000 + oomGuaranteed
+	}
+	if adj == oomBestEffort {
+		return oomBestEffort - 1
+	}
+	return adj
+}
+
+// spareRequest is each container's part of a pod-level memory request that no
+// container asks for.
+func spareRequest(p *corev1.Pod) int64 {
+	if !resourcehelper.IsPodLevelRequestsSet(p) || p.Spec.Resources.Requests.Memory().IsZero() {
+		return 0
+	}
+	asked := resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{})
+	spare := max(p.Spec.Resources.Requests.Memory().Value()-asked.Memory().Value(), 0)
+	return spare / int64(max(len(p.Spec.Containers)+len(p.Spec.InitContainers), 1))
+}
+
+func sidecar(p *corev1.Pod, c *corev1.Container) bool {
+	if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
+		return false
+	}
+	for i := range p.Spec.InitContainers {
+		if p.Spec.InitContainers[i].Name == c.Name {
+			return true
+		}
+	}
+	return false
+}
+
+func nodeCritical(p *corev1.Pod) bool {
+	if p.Spec.PriorityClassName != nodeCriticalName {
+		return false
+	}
+	source, known := p.Annotations[configSource]
+	_, mirror := p.Annotations[configMirror]
+	static := known && source != "api"
+	return static || mirror || p.Spec.Priority != nil && *p.Spec.Priority >= criticalPriority
+}
+
+// qosClass is the class the API server wrote, or the one that follows from the
+// spec.
+func qosClass(p *corev1.Pod) corev1.PodQOSClass {
+	if p.Status.QOSClass != "" {
+		return p.Status.QOSClass
+	}
+	if resourcehelper.IsPodLevelResourcesSet(p) {
+		return qosOf(p.Spec.Resources)
+	}
+	class := corev1.PodQOSClass("")
+	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			c := qosOf(&list[i].Resources)
+			if class != "" && class != c {
+				return corev1.PodQOSBurstable
+			}
+			class = c
+		}
+	}
+	if class == "" {
+		return corev1.PodQOSBestEffort
+	}
+	return class
+}
+
+// qosOf is the class of one set of requests and limits: Guaranteed needs CPU
+// and memory, each with a request equal to its limit.
+func qosOf(r *corev1.ResourceRequirements) corev1.PodQOSClass {
+	if len(r.Requests) == 0 && len(r.Limits) == 0 {
+		return corev1.PodQOSBestEffort
+	}
+	equal, set := true, 0
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		request, limit := r.Requests[name], r.Limits[name]
+		equal = equal && request.Equal(limit)
+		if !limit.IsZero() {
+			set++
+		}
+	}
+	switch {
+	case equal && set == 2:
+		return corev1.PodQOSGuaranteed
+	case equal && set == 0:
+		return corev1.PodQOSBestEffort
+	}
+	return corev1.PodQOSBurstable
+}

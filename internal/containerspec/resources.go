@@ -1,0 +1,119 @@
+package containerspec
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// What the kernel takes for CPU shares and quotas.
+const (
+	minShares     = 2
+	maxShares     = 262144
+	sharesPerCPU  = 1024
+	milliPerCPU   = 1000
+	defaultPeriod = 100 * time.Millisecond
+	minQuota      = 1000 // µs
+)
+
+// Shares turns thousandths of a CPU into CFS shares.
+func Shares(milliCPU int64) int64 {
+	return min(max(milliCPU*sharesPerCPU/milliPerCPU, minShares), maxShares)
+}
+
+// Quota turns thousandths of a CPU into microseconds per period; zero is
+// unlimited.
+func Quota(milliCPU int64, period time.Duration) int64 {
+	if milliCPU == 0 {
+		return 0
+	}
+	return max(milliCPU*period.Microseconds()/milliPerCPU, minQuota)
+}
+
+// linuxResources are the fields a container, a sandbox and an overhead share.
+// CPU is in thousandths, memory in bytes; zero is unlimited.
+func linuxResources(cpuRequest, cpuLimit, memoryLimit int64, node *Node) *runtimeapi.LinuxContainerResources {
+	r := &runtimeapi.LinuxContainerResources{CpuShares: Shares(cpuRequest), MemoryLimitInBytes: memoryLimit}
+	if !node.NoCPUQuota {
+		period := node.CPUPeriod
+		if period == 0 {
+			period = defaultPeriod
+		}
+		r.CpuPeriod, r.CpuQuota = period.Microseconds(), Quota(cpuLimit, period)
+	}
+	if node.OOMKillGroup {
+		r.Unified = map[string]string{"memory.oom.group": "1"}
+	}
+	return r
+}
+
+// containerResources are a container's limits. A pod-level limit stands in for
+// one that the container does not have.
+func containerResources(p *corev1.Pod, c *corev1.Container, node *Node) *runtimeapi.LinuxContainerResources {
+	cpuLimit, memoryLimit := c.Resources.Limits.Cpu(), c.Resources.Limits.Memory()
+	if resourcehelper.IsPodLevelResourcesSet(p) {
+		if cpuLimit.IsZero() {
+			cpuLimit = p.Spec.Resources.Limits.Cpu()
+		}
+		if memoryLimit.IsZero() {
+			memoryLimit = p.Spec.Resources.Limits.Memory()
+		}
+	}
+	cpuRequest := cpuLimit
+	if q, ok := c.Resources.Requests[corev1.ResourceCPU]; ok {
+		cpuRequest = &q
+	}
+	r := linuxResources(cpuRequest.MilliValue(), cpuLimit.MilliValue(), memoryLimit.Value(), node)
+	r.OomScoreAdj = oomScoreAdj(p, c, node.MemoryCapacity)
+	r.HugepageLimits = hugepages(p, c, node.HugePageSizes)
+	if r.Unified == nil {
+		r.Unified = map[string]string{}
+	}
+	if node.NoSwap {
+		r.Unified["memory.swap.max"] = "0"
+	}
+	if node.NoMemoryQoS {
+		r.Unified["memory.high"] = "max"
+	} else {
+		r.Unified["memory.min"], r.Unified["memory.low"] = "0", "0"
+	}
+	return r
+}
+
+// hugepages limits every page size the kernel has, to zero unless asked for.
+func hugepages(p *corev1.Pod, c *corev1.Container, sizes []string) []*runtimeapi.HugepageLimit {
+	wanted := map[string]uint64{}
+	add := func(l corev1.ResourceList) {
+		for name, q := range l {
+			if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok && q.Value() >= 0 {
+				if n, err := resource.ParseQuantity(size); err == nil {
+					wanted[pageSize(n.Value())] = uint64(q.Value()) // #nosec G115 -- checked above
+				}
+			}
+		}
+	}
+	if resourcehelper.IsPodLevelResourcesSet(p) {
+		add(p.Spec.Resources.Limits)
+	}
+	add(c.Resources.Limits)
+	var out []*runtimeapi.HugepageLimit
+	for _, s := range sizes {
+		out = append(out, &runtimeapi.HugepageLimit{PageSize: s, Limit: wanted[s]})
+	}
+	return out
+}
+
+// pageSize writes a size as the names of cgroup files do: 2097152 is "2MB".
+func pageSize(n int64) string {
+	units := []string{"B", "KB", "MB", "GB"}
+	i := 0
+	for ; i < len(units)-1 && n >= 1024 && n%1024 == 0; i++ {
+		n /= 1024
+	}
+	return strconv.FormatInt(n, 10) + units[i]
+}

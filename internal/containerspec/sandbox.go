@@ -1,0 +1,204 @@
+package containerspec
+
+import (
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	resourcehelper "k8s.io/component-helpers/resource"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// Sandbox returns the message that makes a pod's sandbox. What cannot be built
+// is a [pod.Failure] with reason CreatePodSandboxError.
+func Sandbox(req pod.SandboxRequest, node Node) (*runtimeapi.PodSandboxConfig, error) {
+	p := req.Pod
+	if p == nil {
+		return nil, sandboxFailure("cannot make a sandbox: no pod was given")
+	}
+	if p.Spec.HostUsers != nil && !*p.Spec.HostUsers {
+		return nil, sandboxFailure("pod %q asks for hostUsers: false, which this agent does not support yet", p.Name)
+	}
+	host, err := kernelHostname(p, node.ClusterDomain)
+	if err != nil {
+		return nil, err
+	}
+	linux, err := sandboxLinux(req, &node)
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{
+			Name: p.Name, Namespace: p.Namespace, Uid: string(p.UID), Attempt: req.Attempt,
+		},
+		Hostname:     host,
+		LogDirectory: LogDirectory(node.LogRoot, p.Namespace, p.Name, p.UID),
+		DnsConfig:    dnsConfig(p, &node),
+		PortMappings: portMappings(p),
+		Labels:       sandboxLabels(p),
+		Annotations:  maps.Clone(p.Annotations),
+		Linux:        linux,
+	}, nil
+}
+
+const (
+	maxHostname = 63
+	maxFQDN     = 64
+)
+
+// kernelHostname is what `hostname` says in the pod; empty on the host network,
+// where the node's own stays.
+func kernelHostname(p *corev1.Pod, clusterDomain string) (string, error) {
+	if p.Spec.HostNetwork {
+		return "", nil
+	}
+	if o := p.Spec.HostnameOverride; o != nil {
+		if msgs := validation.IsDNS1123Subdomain(*o); len(msgs) > 0 {
+			return "", sandboxFailure("pod HostnameOverride %q is not a valid DNS subdomain: %s", *o, strings.Join(msgs, ";"))
+		}
+		return truncateHostname(p.Name, *o)
+	}
+	name := p.Name
+	if h := p.Spec.Hostname; h != "" {
+		if msgs := validation.IsDNS1123Label(h); len(msgs) > 0 {
+			return "", sandboxFailure("pod Hostname %q is not a valid DNS label: %s", h, strings.Join(msgs, ";"))
+		}
+		name = h
+	}
+	name, err := truncateHostname(p.Name, name)
+	if err != nil {
+		return "", err
+	}
+	sub := p.Spec.Subdomain
+	if sub == "" {
+		return name, nil
+	}
+	if msgs := validation.IsDNS1123Label(sub); len(msgs) > 0 {
+		return "", sandboxFailure("pod Subdomain %q is not a valid DNS label: %s", sub, strings.Join(msgs, ";"))
+	}
+	if f := p.Spec.SetHostnameAsFQDN; f == nil || !*f {
+		return name, nil
+	}
+	fqdn := name + "." + sub + "." + p.Namespace + ".svc." + clusterDomain
+	if len(fqdn) > maxFQDN {
+		return "", sandboxFailure("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)",
+			fqdn, maxFQDN, len(fqdn))
+	}
+	return fqdn, nil
+}
+
+// truncateHostname cuts a name to what the kernel takes.
+func truncateHostname(podName, name string) (string, error) {
+	if len(name) <= maxHostname {
+		return name, nil
+	}
+	short := strings.TrimRight(name[:maxHostname], "-.")
+	if short == "" {
+		return "", sandboxFailure("hostname for pod %q was invalid: %q", podName, name)
+	}
+	return short, nil
+}
+
+// portMappings are the ports of the regular containers; the kubelet leaves
+// those of sidecars out. A port name is used once per container.
+func portMappings(p *corev1.Pod) []*runtimeapi.PortMapping {
+	var out []*runtimeapi.PortMapping
+	for i := range p.Spec.Containers {
+		seen := map[corev1.ContainerPort]bool{}
+		for _, port := range p.Spec.Containers[i].Ports {
+			key := corev1.ContainerPort{Name: port.Name}
+			if port.Name == "" {
+				key = port
+			}
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			out = append(out, &runtimeapi.PortMapping{
+				Protocol: protocol(port.Protocol), ContainerPort: port.ContainerPort, HostPort: port.HostPort, HostIp: port.HostIP,
+			})
+		}
+	}
+	return out
+}
+
+func protocol(p corev1.Protocol) runtimeapi.Protocol {
+	switch p {
+	case corev1.ProtocolUDP:
+		return runtimeapi.Protocol_UDP
+	case corev1.ProtocolSCTP:
+		return runtimeapi.Protocol_SCTP
+	case corev1.ProtocolTCP:
+	}
+	return runtimeapi.Protocol_TCP
+}
+
+func sandboxLinux(req pod.SandboxRequest, node *Node) (*runtimeapi.LinuxPodSandboxConfig, error) {
+	p := req.Pod
+	sec := &runtimeapi.LinuxSandboxSecurityContext{
+		Privileged: anyPrivileged(p),
+		Seccomp:    &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
+	}
+	out := &runtimeapi.LinuxPodSandboxConfig{
+		CgroupParent:    req.Grant.CgroupParent,
+		SecurityContext: sec,
+		Sysctls:         map[string]string{},
+		Resources:       sandboxResources(p, node),
+		Overhead:        &runtimeapi.LinuxContainerResources{},
+	}
+	if p.Spec.Overhead != nil {
+		cpu, mem := p.Spec.Overhead.Cpu(), p.Spec.Overhead.Memory()
+		out.Overhead = linuxResources(cpu.MilliValue(), cpu.MilliValue(), mem.Value(), node)
+	}
+	// The kubelet sets namespaces only for a pod with a security context; the
+	// API server gives every pod one, and a manifest without means the same.
+	sec.NamespaceOptions = namespaces(p)
+	sc := p.Spec.SecurityContext
+	if sc == nil {
+		return out, nil
+	}
+	for _, s := range sc.Sysctls {
+		out.Sysctls[s.Name] = s.Value
+	}
+	sec.RunAsUser, sec.RunAsGroup = int64Value(sc.RunAsUser), int64Value(sc.RunAsGroup)
+	sec.SelinuxOptions = selinux(sc.SELinuxOptions)
+	var err error
+	sec.SupplementalGroups, sec.SupplementalGroupsPolicy, err = groups(sc)
+	if err != nil {
+		return nil, sandboxFailure("%v", err)
+	}
+	return out, nil
+}
+
+// namespaces are the pod's; a container has a PID namespace of its own unless
+// the pod shares one.
+func namespaces(p *corev1.Pod) *runtimeapi.NamespaceOption {
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+	if p.Spec.HostNetwork {
+		o.Network = runtimeapi.NamespaceMode_NODE
+	}
+	if p.Spec.HostIPC {
+		o.Ipc = runtimeapi.NamespaceMode_NODE
+	}
+	switch {
+	case p.Spec.HostPID:
+		o.Pid = runtimeapi.NamespaceMode_NODE
+	case p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace:
+		o.Pid = runtimeapi.NamespaceMode_POD
+	}
+	return o
+}
+
+// sandboxResources are the sums over the pod, without its overhead.
+func sandboxResources(p *corev1.Pod, node *Node) *runtimeapi.LinuxContainerResources {
+	opts := resourcehelper.PodResourcesOptions{ExcludeOverhead: true}
+	requests, limits := resourcehelper.PodRequests(p, opts), resourcehelper.PodLimits(p, opts)
+	request := limits.Cpu().MilliValue()
+	if q, ok := requests[corev1.ResourceCPU]; ok {
+		request = q.MilliValue()
+	}
+	return linuxResources(request, limits.Cpu().MilliValue(), limits.Memory().Value(), node)
+}
