@@ -41,6 +41,8 @@ type Node struct {
 	Name string
 	// HostIPs are the node's addresses, primary first.
 	HostIPs []string
+	// RuntimeName prefixes container IDs ("containerd"), as the runtime reports it.
+	RuntimeName string
 	// NetworkProblem is why pods that need the pod network cannot start; empty
 	// when the runtime's network is ready.
 	NetworkProblem string
@@ -64,6 +66,9 @@ type Input struct {
 	// Running holds the operations in flight, Attempts what failed last.
 	Running  map[Target]Operation
 	Attempts map[Target]Attempt
+	// Hashes holds, per container of the spec, its hash as the runtime's
+	// annotation has it.
+	Hashes map[string]string
 	// Images holds, per container, the image ready for its next start.
 	Images map[string]Image
 	// Volumes are the volumes set up; nil when they are not.
@@ -80,6 +85,7 @@ type Input struct {
 type Removed struct {
 	Volumes bool
 	Cgroup  bool
+	Logs    bool
 }
 
 // Busy reports whether an operation runs on the target.

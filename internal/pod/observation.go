@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Observation is what the runtime showed of one pod at one moment.
@@ -73,6 +75,8 @@ type Container struct {
 	// Hash is the annotation io.kubernetes.container.hash: a change of it in the
 	// spec means the container has to be replaced.
 	Hash string
+	// User is who the first process runs as; nil when the runtime does not say.
+	User *corev1.ContainerUser
 	// CrashCount is how many restarts in a row led to this instance without a
 	// run long enough to be forgiven; -1 when the instance does not say (one
 	// that a kubelet started).

@@ -48,6 +48,14 @@ type Spec struct {
 // life is ruled by a manifest, and its status is ours alone.
 func (s Spec) Static() bool { return s.Source != SourceAPI }
 
+// Desired is everything the sources want on this node.
+type Desired struct {
+	Specs []Spec
+	// Synced is set once every source has been seen. Before that a pod that is
+	// not in Specs is not unwanted, only not known yet.
+	Synced bool
+}
+
 // Stop is a decision that a pod must end. The zero Deadline means "now".
 type Stop struct {
 	// Reason and Message go to status.reason and status.message; both are empty

@@ -1,6 +1,10 @@
 package pod
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // SandboxRequest is all that it takes to make a sandbox.
 type SandboxRequest struct {
@@ -27,6 +31,8 @@ type ContainerRequest struct {
 type ImageRequest struct {
 	Pod       *corev1.Pod
 	Container *corev1.Container
+	// Pulling is called when a pull begins, if it is not nil.
+	Pulling func()
 }
 
 // ImageResult is what it took to have the image there.
@@ -36,4 +42,7 @@ type ImageResult struct {
 	Pulled bool
 	// Size in bytes, 0 when unknown.
 	Size int64
+	// Took is how long the pull took, Waited the same with the wait for its turn.
+	Took   time.Duration
+	Waited time.Duration
 }

@@ -14,6 +14,7 @@ const (
 	TargetSandbox Target = "sandbox"
 	TargetVolumes Target = "volumes"
 	TargetCgroup  Target = "cgroup"
+	TargetLogs    Target = "logs"
 )
 
 const (

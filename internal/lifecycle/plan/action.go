@@ -1,0 +1,160 @@
+package plan
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// Action is one thing to do now.
+//
+//sumtype:decl
+type Action interface {
+	// Target is what the action works on; at most one runs per target.
+	Target() pod.Target
+	// Verb is the action's name in logs and timelines.
+	Verb() string
+	action()
+}
+
+// MountVolumes sets up every volume of the pod.
+type MountVolumes struct{}
+
+// RemoveVolumes takes down every volume of the pod, and its directory.
+type RemoveVolumes struct{}
+
+// RemoveCgroup removes the pod's cgroup.
+type RemoveCgroup struct{}
+
+// RemoveLogs removes the pod's log files.
+type RemoveLogs struct{}
+
+// EnsureImage makes a container's image present, by its pull policy.
+type EnsureImage struct{ Container *corev1.Container }
+
+// CreateSandbox makes and starts a sandbox.
+type CreateSandbox struct{ Attempt uint32 }
+
+// StopSandbox ends a sandbox; the runtime kills what still runs in it.
+type StopSandbox struct{ ID string }
+
+// RemoveSandbox removes a stopped sandbox with its dead containers.
+type RemoveSandbox struct{ ID string }
+
+// StartContainer makes a container instance and starts it, or only starts the
+// one named by Created, which an earlier agent made and did not live to start.
+type StartContainer struct {
+	Container  *corev1.Container
+	SandboxID  string
+	Attempt    int
+	CrashCount int
+	Image      pod.Image
+	Created    string
+}
+
+// StopContainer sends SIGTERM, and SIGKILL at Deadline. Why is the text of the
+// Killing event; empty means the kubelet's "Stopping container NAME".
+type StopContainer struct {
+	ID       string
+	Name     string
+	Deadline time.Time
+	Why      string
+}
+
+// RemoveContainer removes a dead container instance and its log.
+type RemoveContainer struct {
+	ID      string
+	Name    string
+	Attempt int
+}
+
+func (MountVolumes) action()    {}
+func (RemoveVolumes) action()   {}
+func (RemoveCgroup) action()    {}
+func (RemoveLogs) action()      {}
+func (EnsureImage) action()     {}
+func (CreateSandbox) action()   {}
+func (StopSandbox) action()     {}
+func (RemoveSandbox) action()   {}
+func (StartContainer) action()  {}
+func (StopContainer) action()   {}
+func (RemoveContainer) action() {}
+
+// Target implements [Action].
+func (MountVolumes) Target() pod.Target { return pod.TargetVolumes }
+
+// Target implements [Action].
+func (RemoveVolumes) Target() pod.Target { return pod.TargetVolumes }
+
+// Target implements [Action].
+func (RemoveCgroup) Target() pod.Target { return pod.TargetCgroup }
+
+// Target implements [Action].
+func (RemoveLogs) Target() pod.Target { return pod.TargetLogs }
+
+// Target implements [Action].
+func (a EnsureImage) Target() pod.Target { return pod.ImageTarget(a.Container.Name) }
+
+// Target implements [Action].
+func (CreateSandbox) Target() pod.Target { return pod.TargetSandbox }
+
+// Target implements [Action].
+func (StopSandbox) Target() pod.Target { return pod.TargetSandbox }
+
+// Target implements [Action].
+func (RemoveSandbox) Target() pod.Target { return pod.TargetSandbox }
+
+// Target implements [Action].
+func (a StartContainer) Target() pod.Target { return pod.ContainerTarget(a.Container.Name) }
+
+// Target implements [Action].
+func (a StopContainer) Target() pod.Target { return pod.ContainerTarget(a.Name) }
+
+// Target implements [Action].
+func (a RemoveContainer) Target() pod.Target { return pod.ContainerTarget(a.Name) }
+
+// Verb implements [Action].
+func (MountVolumes) Verb() string { return "MountVolumes" }
+
+// Verb implements [Action].
+func (RemoveVolumes) Verb() string { return "RemoveVolumes" }
+
+// Verb implements [Action].
+func (RemoveCgroup) Verb() string { return "RemoveCgroup" }
+
+// Verb implements [Action].
+func (RemoveLogs) Verb() string { return "RemoveLogs" }
+
+// Verb implements [Action].
+func (EnsureImage) Verb() string { return "EnsureImage" }
+
+// Verb implements [Action].
+func (CreateSandbox) Verb() string { return "CreateSandbox" }
+
+// Verb implements [Action].
+func (StopSandbox) Verb() string { return "StopSandbox" }
+
+// Verb implements [Action].
+func (RemoveSandbox) Verb() string { return "RemoveSandbox" }
+
+// Verb implements [Action].
+func (StartContainer) Verb() string { return "StartContainer" }
+
+// Verb implements [Action].
+func (StopContainer) Verb() string { return "StopContainer" }
+
+// Verb implements [Action].
+func (RemoveContainer) Verb() string { return "RemoveContainer" }
+
+// Constructive reports whether an action brings something up. A stop cancels
+// those; what takes something down is always let finish.
+func Constructive(a Action) bool {
+	switch a.(type) {
+	case MountVolumes, EnsureImage, CreateSandbox, StartContainer:
+		return true
+	case RemoveVolumes, RemoveCgroup, RemoveLogs, StopSandbox, RemoveSandbox, StopContainer, RemoveContainer:
+	}
+	return false
+}

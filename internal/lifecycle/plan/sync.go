@@ -1,0 +1,112 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+var sandboxChanged = Note{Reason: "SandboxChanged", Message: "Pod sandbox changed, it will be killed and re-created."}
+
+// syncing brings the pod up and keeps it up.
+func syncing(in *pod.Input, p *Plan) {
+	if in.Observed.At.IsZero() {
+		p.wait(time.Time{}, time.Time{}, "the runtime to answer for the first time")
+		return
+	}
+	defer p.waitForRunning(in)
+	if missing := pod.Unsupported(in.Pod); missing != "" {
+		p.wait(time.Time{}, time.Time{}, "%s", missing)
+		p.Notes = append(p.Notes, Note{Warning: true, Reason: "FailedSync", Message: missing})
+		return
+	}
+	removeOld(in, p)
+	due := startable(in, p)
+	sb := sandbox(in, p, len(due) > 0)
+	if in.Volumes == nil && (len(due) > 0 || in.Observed.AnyLive()) {
+		p.do(in, MountVolumes{}, "volumes are not known to be set up")
+	}
+	for _, c := range due {
+		if _, ok := in.Images[c.spec.Name]; !ok {
+			p.do(in, EnsureImage{Container: c.spec}, "container %s is to be started", c.spec.Name)
+		}
+	}
+	if sb == nil || in.Volumes == nil {
+		return
+	}
+	start(in, p, sb, due)
+}
+
+// sandbox returns the sandbox to run containers in, or plans the way to one:
+// whatever still runs in an unusable sandbox is stopped first. The rules and
+// their order are those of the kubelet's PodSandboxChanged.
+func sandbox(in *pod.Input, p *Plan, wanted bool) *pod.Sandbox {
+	sb, why := in.UsableSandbox()
+	if sb != nil {
+		return sb
+	}
+	if stopLive(in, p, in.Now.Add(pod.Grace(in.Pod))) {
+		return nil
+	}
+	for _, s := range in.Observed.ReadySandboxes() {
+		p.do(in, StopSandbox{ID: s.ID}, "%s", why)
+		p.Notes = append(p.Notes, sandboxChanged)
+		return nil
+	}
+	if !wanted {
+		return nil
+	}
+	attempt := uint32(0)
+	if len(in.Observed.Sandboxes) > 0 {
+		attempt = in.Observed.Sandboxes[0].Attempt + 1
+		if in.Pod.Spec.RestartPolicy == corev1.RestartPolicyNever && len(in.Observed.Containers) > 0 {
+			p.wait(time.Time{}, time.Time{}, "nothing: the sandbox is gone and restartPolicy Never forbids another")
+			return nil
+		}
+		p.Notes = append(p.Notes, sandboxChanged)
+	}
+	if in.Node.NetworkProblem != "" && !in.HostNetwork() {
+		msg := "network is not ready: " + in.Node.NetworkProblem
+		p.Notes = append(p.Notes, Note{Warning: true, Reason: "NetworkNotReady", Message: msg})
+		p.Waits = append(p.Waits, pod.Wait{What: msg})
+		return nil
+	}
+	p.do(in, CreateSandbox{Attempt: attempt}, "%s", why)
+	return nil
+}
+
+// removeOld forgets dead instances beyond the last one of each container, and
+// dead sandboxes that hold none.
+func removeOld(in *pod.Input, p *Plan) {
+	seen := map[string]int{}
+	used := map[string]bool{}
+	for i := range in.Observed.Containers {
+		c := &in.Observed.Containers[i]
+		seen[c.Name]++
+		if seen[c.Name] > 2 && c.State == pod.ContainerExited {
+			p.do(in, RemoveContainer{ID: c.ID, Name: c.Name, Attempt: c.Attempt}, "attempt %d is older than the last termination", c.Attempt)
+			continue
+		}
+		used[c.SandboxID] = true
+	}
+	for i, s := range in.Observed.Sandboxes {
+		if i > 0 && !s.Ready && !used[s.ID] {
+			p.do(in, RemoveSandbox{ID: s.ID}, "attempt %d holds no container any more", s.Attempt)
+			return
+		}
+	}
+}
+
+// sortedOperations returns the running operations in a fixed order.
+func sortedOperations(in *pod.Input) []pod.Operation {
+	ops := make([]pod.Operation, 0, len(in.Running))
+	for _, op := range in.Running {
+		ops = append(ops, op)
+	}
+	slices.SortFunc(ops, func(a, b pod.Operation) int { return cmp.Compare(a.Target, b.Target) })
+	return ops
+}

@@ -1,0 +1,84 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// Every verb of every port is idempotent: what is already so is success.
+
+// Observer asks the runtime about one pod.
+type Observer interface {
+	Observe(ctx context.Context, ref pod.Ref) (pod.Observation, error)
+	// Forget drops what is cached of the pod.
+	Forget(uid types.UID)
+}
+
+// Sandboxes makes and ends pod sandboxes.
+type Sandboxes interface {
+	CreateSandbox(ctx context.Context, req pod.SandboxRequest) (id string, err error)
+	StopSandbox(ctx context.Context, id string) error
+	RemoveSandbox(ctx context.Context, id string) error
+}
+
+// Containers makes and ends container instances.
+type Containers interface {
+	CreateContainer(ctx context.Context, req pod.ContainerRequest) (id string, err error)
+	StartContainer(ctx context.Context, id string) error
+	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	RemoveContainer(ctx context.Context, id string) error
+}
+
+// Images makes images present on the node.
+type Images interface {
+	Ensure(ctx context.Context, req pod.ImageRequest) (pod.ImageResult, error)
+}
+
+// Volumes sets up and takes down a pod's volumes and its directory.
+type Volumes interface {
+	Mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error)
+	Unmount(ctx context.Context, ref pod.Ref) error
+}
+
+// Cgroups makes and removes the pod's cgroup.
+type Cgroups interface {
+	Ensure(ctx context.Context, p *corev1.Pod) (pod.Grant, error)
+	Remove(ctx context.Context, ref pod.Ref) error
+}
+
+// Logs keeps the pod's log files where log shippers expect them.
+type Logs interface {
+	EnsureDir(ref pod.Ref, container string) error
+	Link(ref pod.Ref, container, id string, attempt int) error
+	RemoveContainer(ref pod.Ref, container, id string, attempt int) error
+	RemovePod(ref pod.Ref) error
+}
+
+// StatusSink takes statuses to the API server, the newest last.
+type StatusSink interface {
+	// Publish hands over the pod's status. finished says that nothing of the
+	// pod is left on this node, so that its object may go.
+	Publish(p *corev1.Pod, status corev1.PodStatus, finished bool)
+	// Forget drops what is still to be sent: the object is gone.
+	Forget(uid types.UID)
+}
+
+// Recorder tells users what happened. container is empty for the pod itself.
+type Recorder interface {
+	Event(p *corev1.Pod, container string, warning bool, reason, message string)
+}
+
+// Hooks are told what is counted; any of them may be nil.
+type Hooks struct {
+	// Operation ends: the plan's verb, how long it took, and its error.
+	Operation func(verb string, took time.Duration, err error)
+	// Ready is called once per pod with the time from first sight to Ready.
+	Ready func(p *corev1.Pod, took time.Duration)
+	// Panic counts a worker that had to be started anew.
+	Panic func()
+}

@@ -1,0 +1,110 @@
+package lifecycle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
+	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/podstatus"
+)
+
+// input gathers everything the decision may depend on.
+func (w *worker) input(s *state) *pod.Input {
+	in := &pod.Input{
+		Now: s.now, Ref: w.ref, Pod: s.spec.Pod, Source: s.spec.Source, Stop: s.stop,
+		Observed: s.observed, Attempts: s.attempts, Hashes: s.hashes, Images: s.images,
+		Volumes: s.volumes, Removed: s.removed, Prior: s.prior, Node: w.deps.Node(),
+		Running: make(map[pod.Target]pod.Operation, len(s.ops)),
+	}
+	for t, op := range s.ops {
+		in.Running[t] = op.Operation
+	}
+	return in
+}
+
+// report tells the world what was decided: status, events, one log line.
+func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
+	if len(p.Actions) > 0 {
+		w.log.Info("plan", zap.String("stage", p.Stage), zap.Strings("actions", p.Reasons))
+		for _, r := range p.Reasons {
+			s.note(r)
+		}
+	}
+	if s.spec.Pod == nil || s.observed.At.IsZero() {
+		return
+	}
+	w.tell(s, p.Notes)
+	s.prior = podstatus.Compute(in)
+	if !s.gone {
+		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done)
+	}
+	if !s.wasReady && ready(&s.prior) {
+		s.wasReady = true
+		s.note(fmt.Sprintf("ready %s after it was first seen", s.now.Sub(s.seen).Round(time.Millisecond)))
+		if h := w.deps.Hooks.Ready; h != nil {
+			h(s.spec.Pod, s.now.Sub(s.seen))
+		}
+	}
+}
+
+// tell records the notes that are new.
+func (w *worker) tell(s *state, notes []plan.Note) {
+	told := make(map[plan.Note]bool, len(notes))
+	for _, n := range notes {
+		if !s.told[n] && !told[n] {
+			w.deps.Events.Event(s.spec.Pod, n.Container, n.Warning, n.Reason, n.Message)
+			s.note(n.Reason + ": " + n.Message)
+		}
+		told[n] = true
+	}
+	s.told = told
+}
+
+// publishView lets readers see where the pod is.
+func (w *worker) publishView(s *state, p *plan.Plan) {
+	waits := slices.Clone(p.Waits)
+	for _, t := range slices.Sorted(maps.Keys(s.ops)) {
+		op := s.ops[t]
+		if op.Since.Equal(s.now) { // started after the plan was made
+			waits = append(waits, pod.Wait{What: op.Verb + " of " + string(t) + " to end", Since: op.Since, Next: op.Deadline})
+		}
+	}
+	w.view.Store(&pod.View{
+		Ref: w.ref, Pod: s.spec.Pod, Source: s.spec.Source, Status: s.prior, Stage: p.Stage,
+		Waits: waits, Timeline: slices.Clone(s.timeline), Phases: slices.Clone(s.phases),
+	})
+}
+
+// finish says goodbye to a pod of which nothing is left.
+func (w *worker) finish(s *state) {
+	w.log.Info("nothing of the pod is left on this node")
+	w.deps.Observer.Forget(w.ref.UID)
+	if s.gone {
+		w.deps.Status.Forget(w.ref.UID)
+	}
+}
+
+func ready(st *corev1.PodStatus) bool {
+	for _, c := range st.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func stopReason(s *pod.Stop) string {
+	switch {
+	case s.Reason != "":
+		return s.Reason
+	case s.Delete:
+		return "deletion"
+	}
+	return "end"
+}

@@ -1,0 +1,233 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// timelineSize bounds what a worker remembers for people.
+const timelineSize = 64
+
+// effectless is how soon after a success the same action may not be needed
+// again; if it is, it had no effect and counts as failed.
+const effectless = 5 * time.Second
+
+// operation is an action that runs.
+type operation struct {
+	pod.Operation
+	action plan.Action
+	cancel context.CancelFunc
+}
+
+// result is how an operation ended.
+type result struct {
+	op      *operation
+	outcome outcome
+	err     error
+}
+
+// state is what a worker's loop knows. Nobody else touches it, and a worker
+// that starts with none of it gets to the same place.
+type state struct {
+	now      time.Time
+	seen     time.Time
+	spec     pod.Spec
+	stop     *pod.Stop
+	gone     bool
+	observed pod.Observation
+	// stale: the runtime has to be asked again before anything is decided.
+	stale           bool
+	observeFailures int
+	observeAgain    time.Time
+	ops             map[pod.Target]*operation
+	attempts        map[pod.Target]pod.Attempt
+	done            map[pod.Target]success
+	images          map[string]pod.Image
+	hashes          map[string]string
+	volumes         pod.Volumes
+	removed         pod.Removed
+	prior           corev1.PodStatus
+	story
+}
+
+// story is the part of the state that is for people.
+type story struct {
+	timeline []pod.Entry
+	phases   []pod.Phase
+	wasReady bool
+	told     map[plan.Note]bool
+}
+
+// success is the last action on a target that went well.
+type success struct {
+	verb string
+	id   string
+	at   time.Time
+	// repeats counts how often it had to be done again at once.
+	repeats int
+}
+
+func newState(a assignment, now time.Time) *state {
+	s := &state{
+		now: now, seen: now, stale: true,
+		ops:      map[pod.Target]*operation{},
+		attempts: map[pod.Target]pod.Attempt{},
+		done:     map[pod.Target]success{},
+		images:   map[string]pod.Image{},
+		story:    story{told: map[plan.Note]bool{}},
+	}
+	if a.spec.Pod != nil {
+		s.prior = a.spec.Pod.Status
+	}
+	s.accept(a)
+	return s
+}
+
+// accept takes over what the supervisor wants now.
+func (s *state) accept(a assignment) {
+	if a.spec.Pod != nil {
+		if s.spec.Pod != nil {
+			s.adoptForeign(&a.spec.Pod.Status)
+		}
+		s.spec = a.spec
+		s.hashes = hashes(a.spec.Pod)
+	}
+	s.gone = s.gone || a.gone
+	before := s.stop
+	s.stop = s.stop.Merge(a.stop)
+	if !s.stop.Equal(before) {
+		s.note(fmt.Sprintf("stop asked: %s by %s", stopReason(s.stop), s.stop.Deadline.UTC().Format(time.RFC3339)))
+	}
+}
+
+// adoptForeign takes over what others write into the status: their conditions.
+func (s *state) adoptForeign(api *corev1.PodStatus) {
+	s.prior.Conditions = slices.Clone(s.prior.Conditions)
+	for _, c := range api.Conditions {
+		i := slices.IndexFunc(s.prior.Conditions, func(o corev1.PodCondition) bool { return o.Type == c.Type })
+		if i < 0 {
+			s.prior.Conditions = append(s.prior.Conditions, c)
+		} else if !pod.OwnCondition(c.Type) {
+			s.prior.Conditions[i] = c
+		}
+	}
+	s.prior.ResourceClaimStatuses = api.ResourceClaimStatuses
+	if s.prior.QOSClass == "" {
+		s.prior.QOSClass = api.QOSClass
+	}
+}
+
+// begin notes that an operation runs.
+func (s *state) begin(op *operation) {
+	s.ops[op.Target] = op
+	switch op.action.(type) {
+	case plan.MountVolumes:
+		s.removed.Volumes = false
+	case plan.CreateSandbox:
+		s.removed.Cgroup = false
+	default:
+	}
+}
+
+// end takes in how an operation ended. A failure leaves an attempt, a success
+// takes the target's attempt away.
+func (s *state) end(r result, took time.Duration, now time.Time) {
+	t := r.op.Target
+	delete(s.ops, t)
+	if r.err != nil {
+		s.note(fmt.Sprintf("%s of %s failed after %s: %v", r.op.Verb, t, took.Round(time.Millisecond), r.err))
+		s.fail(r.op.Verb, t, r.err, now)
+	} else {
+		s.note(fmt.Sprintf("%s of %s done in %s", r.op.Verb, t, took.Round(time.Millisecond)))
+		delete(s.attempts, t)
+		last, id := s.done[t], actionID(r.op.action)
+		next := success{verb: r.op.Verb, id: id, at: now}
+		if last.verb == next.verb && last.id == id {
+			next.repeats = last.repeats
+		}
+		s.done[t] = next
+		if r.op.Constructive && !s.wasReady {
+			s.phases = append(s.phases, pod.Phase{Name: phaseName(r.op), Took: took})
+		}
+	}
+	s.apply(r)
+}
+
+// apply changes what is known beside the runtime; for the rest it is asked.
+func (s *state) apply(r result) {
+	switch a := r.op.action.(type) {
+	case plan.EnsureImage:
+		if r.err == nil {
+			s.images[a.Container.Name] = r.outcome.image
+		}
+	case plan.MountVolumes:
+		if r.err == nil {
+			s.volumes = r.outcome.volumes
+		}
+	case plan.RemoveVolumes:
+		s.volumes, s.removed.Volumes = nil, r.err == nil
+	case plan.RemoveCgroup:
+		s.removed.Cgroup = r.err == nil
+	case plan.RemoveLogs:
+		s.removed.Logs = r.err == nil
+	case plan.StartContainer:
+		// Each start makes sure of its image, as the pull policy says.
+		delete(s.images, a.Container.Name)
+		s.stale = true
+	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox, plan.StopContainer, plan.RemoveContainer:
+		s.stale = true
+	}
+}
+
+// fail records a failed attempt.
+func (s *state) fail(verb string, t pod.Target, err error, now time.Time) {
+	reason, message := pod.ReasonOf(err, fallbackReason(verb))
+	at := pod.Attempt{Verb: verb, Reason: reason, Message: message, Count: 1, At: now}
+	if last, ok := s.attempts[t]; ok && last.Verb == verb {
+		at.Count = last.Count + 1
+	}
+	s.attempts[t] = at
+}
+
+// guard takes out of the plan what was just done with success and is wanted
+// again: it had no effect, and without a failure on record the loop would spin.
+func (s *state) guard(p *plan.Plan) {
+	p.Actions = slices.DeleteFunc(p.Actions, func(a plan.Action) bool {
+		last, ok := s.done[a.Target()]
+		if !ok || !changesRuntime(a) || last.verb != a.Verb() || last.id != actionID(a) || s.now.Sub(last.at) > effectless {
+			return false
+		}
+		last.repeats++
+		s.done[a.Target()] = last
+		err := &pod.Failure{Reason: fallbackReason(a.Verb()), Message: fmt.Sprintf("%s of %s went well but had no effect", a.Verb(), a.Target())}
+		s.attempts[a.Target()] = pod.Attempt{Verb: a.Verb(), Reason: err.Reason, Message: err.Message, Count: last.repeats, At: s.now}
+		p.WakeAt = s.now.Add(time.Second)
+		return true
+	})
+}
+
+// changesRuntime reports whether the next observation must show the action.
+func changesRuntime(a plan.Action) bool {
+	switch a.(type) {
+	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox,
+		plan.StartContainer, plan.StopContainer, plan.RemoveContainer:
+		return true
+	case plan.EnsureImage, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
+	}
+	return false
+}
+
+// note adds a line to the timeline.
+func (s *story) note(text string) {
+	if len(s.timeline) >= timelineSize {
+		s.timeline = slices.Clone(s.timeline[len(s.timeline)-timelineSize+1:])
+	}
+	s.timeline = append(s.timeline, pod.Entry{At: time.Now(), Text: text})
+}

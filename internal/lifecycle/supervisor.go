@@ -1,0 +1,285 @@
+package lifecycle
+
+import (
+	"context"
+	"maps"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/containerspec"
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// orphanGrace is what a pod gets that is in the runtime but that nobody wants
+// and nobody can describe any more (as the kubelet gives it).
+const orphanGrace = time.Second
+
+// panicPause is how long a worker that panicked rests before it is rebuilt.
+const panicPause = 5 * time.Second
+
+// Deps is everything workers need of the rest of the agent.
+type Deps struct {
+	Observer   Observer
+	Sandboxes  Sandboxes
+	Containers Containers
+	Images     Images
+	Volumes    Volumes
+	Cgroups    Cgroups
+	Logs       Logs
+	Status     StatusSink
+	Events     Recorder
+	Hooks      Hooks
+	// Node returns what is known of the node now; it must be cheap.
+	Node func() pod.Node
+	Log  *zap.Logger
+}
+
+// Supervisor owns the workers. All its state belongs to the goroutine of Run.
+type Supervisor struct {
+	deps    *Deps
+	workers map[types.UID]*entry
+	// finished are pods of which nothing is left here while their source still
+	// names them; they are not started again.
+	finished map[types.UID]bool
+	desired  pod.Desired
+	listed   []pod.Listing
+	started  bool
+	ended    chan types.UID
+	wg       sync.WaitGroup
+	readers  atomic.Pointer[map[types.UID]*worker]
+}
+
+// entry is a worker and what it was told last.
+type entry struct {
+	*worker
+	spec pod.Spec
+	stop *pod.Stop
+	gone bool
+}
+
+// Inputs are the streams a supervisor follows. Closing none of them ends it.
+type Inputs struct {
+	Desired  <-chan pod.Desired
+	Hints    <-chan pod.Hint
+	Listings <-chan []pod.Listing
+	// NodeChanged asks every worker to look again: the network became ready.
+	NodeChanged <-chan struct{}
+}
+
+// NewSupervisor returns a supervisor that has no pods yet.
+func NewSupervisor(deps Deps) *Supervisor {
+	s := &Supervisor{
+		deps:     &deps,
+		workers:  map[types.UID]*entry{},
+		finished: map[types.UID]bool{},
+		ended:    make(chan types.UID),
+	}
+	s.readers.Store(&map[types.UID]*worker{})
+	return s
+}
+
+// Run drives pods until ctx ends, then waits for every worker. Pods go on
+// running: ending the agent is not ending its pods.
+func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
+	defer s.wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case d := <-in.Desired:
+			s.desired = d
+			s.reconcile(ctx)
+		case l := <-in.Listings:
+			s.listed = l
+			s.orphans(ctx)
+		case h := <-in.Hints:
+			if e := s.workers[h.UID]; e != nil {
+				e.hint(h.Why)
+			}
+		case <-in.NodeChanged:
+			for _, e := range s.workers {
+				e.hint("the node changed")
+			}
+		case uid := <-s.ended:
+			s.retire(uid)
+			s.reconcile(ctx)
+		}
+	}
+}
+
+// Views returns a snapshot of every pod, in no order.
+func (s *Supervisor) Views() []*pod.View {
+	workers := *s.readers.Load()
+	views := make([]*pod.View, 0, len(workers))
+	for _, w := range workers {
+		if v := w.view.Load(); v != nil {
+			views = append(views, v)
+		}
+	}
+	return views
+}
+
+// reconcile makes the workers follow what is desired.
+func (s *Supervisor) reconcile(ctx context.Context) {
+	wanted := make(map[types.UID]bool, len(s.desired.Specs))
+	now := time.Now()
+	for _, spec := range s.desired.Specs {
+		uid := spec.Pod.UID
+		wanted[uid] = true
+		e := s.workers[uid]
+		switch {
+		case e != nil && e.spec == spec:
+		case e != nil:
+			e.spec, e.stop = spec, e.stop.Merge(deletion(spec.Pod, now, false))
+			e.assign(assignment{spec: spec, stop: e.stop})
+		case s.finished[uid] || s.nameTaken(spec):
+		default:
+			s.launch(ctx, pod.RefOf(spec.Pod), assignment{spec: spec, stop: deletion(spec.Pod, now, true)})
+		}
+	}
+	maps.DeleteFunc(s.finished, func(uid types.UID, _ bool) bool { return !wanted[uid] })
+	if !s.desired.Synced {
+		return
+	}
+	for uid, e := range s.workers {
+		if wanted[uid] || e.gone {
+			continue
+		}
+		e.gone = true
+		e.stop = e.stop.Merge(&pod.Stop{Deadline: now.Add(remainingGrace(e.spec.Pod)), Delete: true})
+		e.assign(assignment{spec: e.spec, stop: e.stop, gone: true})
+	}
+	s.orphans(ctx)
+}
+
+// orphans ends pods that are on the node but that nobody wants. Before every
+// source has been seen nobody is unwanted.
+func (s *Supervisor) orphans(ctx context.Context) {
+	if !s.desired.Synced || s.listed == nil {
+		return
+	}
+	wanted := make(map[types.UID]bool, len(s.desired.Specs))
+	for _, spec := range s.desired.Specs {
+		wanted[spec.Pod.UID] = true
+	}
+	for _, l := range s.listed {
+		uid := l.Ref.UID
+		if uid == "" || wanted[uid] || s.workers[uid] != nil {
+			continue
+		}
+		stop := &pod.Stop{Deadline: time.Now().Add(orphanGrace), Delete: true}
+		s.launch(ctx, l.Ref, assignment{stop: stop, gone: true})
+	}
+	s.listed = nil
+}
+
+// nameTaken reports whether a static pod has to wait for an earlier one of its
+// name: only one of them may run at a time.
+func (s *Supervisor) nameTaken(spec pod.Spec) bool {
+	if !spec.Static() {
+		return false
+	}
+	name := pod.RefOf(spec.Pod).FullName()
+	for uid, e := range s.workers {
+		if uid != spec.Pod.UID && e.ref.FullName() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// launch starts a worker.
+func (s *Supervisor) launch(ctx context.Context, ref pod.Ref, a assignment) {
+	w := newWorker(ref, s.deps)
+	s.workers[ref.UID] = &entry{worker: w, spec: a.spec, stop: a.stop, gone: a.gone}
+	s.publish()
+	s.wg.Go(func() {
+		for !s.attend(ctx, w, a) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(panicPause):
+			}
+		}
+		select {
+		case s.ended <- ref.UID:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// attend runs the worker; false when it panicked and has to be rebuilt, which
+// costs nothing but a look at the runtime.
+func (s *Supervisor) attend(ctx context.Context, w *worker, a assignment) (ended bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("the pod's worker panicked and is rebuilt; please report this",
+				zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			if h := s.deps.Hooks.Panic; h != nil {
+				h()
+			}
+		}
+	}()
+	w.run(ctx, a)
+	return true
+}
+
+// retire forgets a worker that has ended.
+func (s *Supervisor) retire(uid types.UID) {
+	e := s.workers[uid]
+	delete(s.workers, uid)
+	if e != nil && !e.gone {
+		s.finished[uid] = true
+	}
+	s.publish()
+}
+
+// publish lets readers see the set of workers.
+func (s *Supervisor) publish() {
+	m := make(map[types.UID]*worker, len(s.workers))
+	for uid, e := range s.workers {
+		m[uid] = e.worker
+	}
+	s.readers.Store(&m)
+}
+
+// wait lets every worker end.
+func (s *Supervisor) wait() { s.wg.Wait() }
+
+// deletion is the stop that follows from a pod's deletion, or nil. A deletion
+// that was asked for before this agent started keeps its deadline, which the
+// API server wrote into the object; the grace never grows by a restart.
+func deletion(p *corev1.Pod, now time.Time, first bool) *pod.Stop {
+	if p.DeletionTimestamp == nil {
+		return nil
+	}
+	deadline := now.Add(remainingGrace(p))
+	if first && p.DeletionTimestamp.Time.Before(deadline) {
+		deadline = p.DeletionTimestamp.Time
+	}
+	return &pod.Stop{Deadline: deadline, Delete: true}
+}
+
+// remainingGrace is what the API server, or else the spec, grants.
+func remainingGrace(p *corev1.Pod) time.Duration {
+	if p != nil && p.DeletionGracePeriodSeconds != nil {
+		return time.Duration(max(*p.DeletionGracePeriodSeconds, 1)) * time.Second
+	}
+	return pod.Grace(p)
+}
+
+// hashes returns the hash of each container of a spec, as the runtime's
+// annotations have it.
+func hashes(p *corev1.Pod) map[string]string {
+	m := make(map[string]string, len(p.Spec.Containers))
+	for i := range p.Spec.Containers {
+		m[p.Spec.Containers[i].Name] = containerspec.Hash(&p.Spec.Containers[i])
+	}
+	return m
+}

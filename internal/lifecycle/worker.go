@@ -1,0 +1,197 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// observeTimeout bounds one look at one pod. A runtime that hangs longer than
+// this is retried; the node's health notices it on its own.
+const observeTimeout = 30 * time.Second
+
+const (
+	observeRetryMin = 500 * time.Millisecond
+	observeRetryMax = 5 * time.Second
+)
+
+// assignment is what the supervisor wants of a worker.
+type assignment struct {
+	spec pod.Spec
+	stop *pod.Stop
+	// gone: the pod's object no longer exists; there is nobody to report to.
+	gone bool
+}
+
+// worker drives one pod. Its goroutine owns state; mailbox and hints are how
+// the supervisor reaches it, view is how readers do.
+type worker struct {
+	ref     pod.Ref
+	deps    *Deps
+	log     *zap.Logger
+	mailbox chan assignment
+	hints   chan string
+	results chan result
+	view    atomic.Pointer[pod.View]
+}
+
+func newWorker(ref pod.Ref, deps *Deps) *worker {
+	return &worker{
+		ref:     ref,
+		deps:    deps,
+		log:     deps.Log.With(zap.String("pod", ref.String()), zap.String("uid", string(ref.UID))),
+		mailbox: make(chan assignment, 1),
+		hints:   make(chan string, 1),
+		results: make(chan result),
+	}
+}
+
+// assign replaces what is wanted. Only the supervisor calls it.
+func (w *worker) assign(a assignment) {
+	select {
+	case <-w.mailbox:
+	default:
+	}
+	w.mailbox <- a
+}
+
+// hint asks the worker to look at its pod. Hints coalesce.
+func (w *worker) hint(why string) {
+	select {
+	case w.hints <- why:
+	default:
+	}
+}
+
+// run drives the pod until nothing of it is left or ctx ends. It never leaves
+// an operation behind: the next worker for the pod would race it.
+func (w *worker) run(ctx context.Context, first assignment) {
+	s := newState(first, time.Now())
+	defer w.drain(s)
+	for {
+		if s.stale {
+			w.observe(ctx, s)
+		}
+		s.now = time.Now()
+		var p plan.Plan
+		if !s.stale || s.observed.At.IsZero() {
+			in := w.input(s)
+			p = plan.Next(in)
+			s.guard(&p)
+			w.report(s, in, &p)
+			if p.Done {
+				w.finish(s)
+				return
+			}
+			for _, t := range p.Cancel {
+				s.ops[t].cancel()
+			}
+			for _, a := range p.Actions {
+				w.start(ctx, s, a)
+			}
+			w.publishView(s, &p)
+		}
+		if !w.wait(ctx, s, p.WakeAt) {
+			return
+		}
+	}
+}
+
+// wait sleeps until something happens; false when ctx ended.
+func (w *worker) wait(ctx context.Context, s *state, wake time.Time) bool {
+	if s.stale {
+		wake = s.observeAgain
+	}
+	var timer <-chan time.Time
+	if !wake.IsZero() {
+		t := time.NewTimer(max(time.Until(wake), 0))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case a := <-w.mailbox:
+		s.accept(a)
+	case why := <-w.hints:
+		s.note("hint: " + why)
+		s.stale = true
+	case r := <-w.results:
+		w.settle(s, r)
+	case <-timer:
+	}
+	return true
+}
+
+// observe asks the runtime. What it cannot answer stays as it was last known,
+// and nothing is decided on it.
+func (w *worker) observe(ctx context.Context, s *state) {
+	if wait := time.Until(s.observeAgain); wait > 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	o, err := w.deps.Observer.Observe(ctx, w.ref)
+	if err != nil {
+		s.observeFailures++
+		s.observeAgain = time.Now().Add(min(observeRetryMin<<min(s.observeFailures-1, 10), observeRetryMax))
+		if s.observeFailures == 1 {
+			s.note("the runtime did not answer: " + err.Error())
+			w.log.Warn("cannot observe the pod, will retry until the runtime answers", zap.Error(err))
+		}
+		return
+	}
+	s.observeFailures, s.observeAgain = 0, time.Time{}
+	o.At = time.Now()
+	s.observed, s.stale = o, false
+}
+
+// start begins one action on a goroutine of its own.
+func (w *worker) start(ctx context.Context, s *state, a plan.Action) {
+	ctx, cancel := context.WithCancel(ctx)
+	op := &operation{action: a, cancel: cancel, Operation: pod.Operation{
+		Target: a.Target(), Verb: a.Verb(), Since: s.now, Constructive: plan.Constructive(a)}}
+	if stop, ok := a.(plan.StopContainer); ok {
+		op.Deadline = stop.Deadline
+	}
+	s.begin(op)
+	j := job{ref: w.ref, pod: s.spec.Pod, source: s.spec.Source, volumes: s.volumes, deps: w.deps}
+	go func() {
+		defer cancel()
+		r := result{op: op}
+		defer func() { w.results <- r }()
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("bug: %s of %s panicked: %v", a.Verb(), a.Target(), p)
+				w.log.Error("an action panicked", zap.String("verb", a.Verb()), zap.Any("panic", p), zap.Stack("stack"))
+			}
+		}()
+		r.outcome, r.err = j.do(ctx, a)
+	}()
+}
+
+// settle takes in the result of an operation.
+func (w *worker) settle(s *state, r result) {
+	took := time.Since(r.op.Since)
+	if h := w.deps.Hooks.Operation; h != nil {
+		h(r.op.Verb, took, r.err)
+	}
+	s.end(r, took, time.Now())
+}
+
+// drain cancels what runs and waits for it.
+func (w *worker) drain(s *state) {
+	for _, op := range s.ops {
+		op.cancel()
+	}
+	for len(s.ops) > 0 {
+		r := <-w.results
+		delete(s.ops, r.op.Target)
+	}
+}

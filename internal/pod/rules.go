@@ -1,0 +1,159 @@
+package pod
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Texts of the condition PodReadyToStartContainers, as the kubelet has them.
+const (
+	noSandbox         = "no pod sandbox exists"
+	sandboxNotReady   = "pod sandbox is not ready"
+	multipleSandboxes = "multiple pod sandboxes are ready and need to be reconciled"
+	networkChanged    = "network namespace mode changed and sandbox needs to be recreated"
+	sandboxWithoutIP  = "pod sandbox has no IP address"
+)
+
+// UsableSandbox returns the sandbox containers may run in, or why there is
+// none, in the words of the condition PodReadyToStartContainers.
+func (in *Input) UsableSandbox() (*Sandbox, string) {
+	if len(in.Observed.Sandboxes) == 0 {
+		return nil, noSandbox
+	}
+	s := &in.Observed.Sandboxes[0]
+	switch {
+	case len(in.Observed.ReadySandboxes()) > 1:
+		return nil, multipleSandboxes
+	case !s.Ready:
+		return nil, sandboxNotReady
+	case s.HostNetwork != in.HostNetwork():
+		return nil, networkChanged
+	case len(s.IPs) == 0 && !s.HostNetwork:
+		return nil, sandboxWithoutIP
+	}
+	return s, ""
+}
+
+// Restartable reports whether a container that exited with the code is started
+// again by the pod's restartPolicy.
+func Restartable(p *corev1.Pod, exitCode int32) bool {
+	switch p.Spec.RestartPolicy {
+	case corev1.RestartPolicyNever:
+		return false
+	case corev1.RestartPolicyOnFailure:
+		return exitCode != 0
+	case corev1.RestartPolicyAlways:
+	}
+	return true
+}
+
+// OwnCondition reports whether the node agent alone writes the condition.
+func OwnCondition(t corev1.PodConditionType) bool {
+	switch t {
+	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady,
+		corev1.ContainersReady, corev1.PodScheduled:
+		return true
+	}
+	return false
+}
+
+// Terminal reports whether the phase is one a pod never leaves.
+func Terminal(phase corev1.PodPhase) bool {
+	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
+}
+
+// Finished reports whether the container has ended for good. Where the runtime
+// has forgotten the instance, the last published status is the witness: a
+// container that must not run twice does not.
+func (in *Input) Finished(c *corev1.Container) bool {
+	if in.Busy(ContainerTarget(c.Name)) {
+		return false
+	}
+	if latest := in.Observed.Latest(c.Name); latest != nil {
+		return latest.State == ContainerExited && !Restartable(in.Pod, latest.ExitCode)
+	}
+	prior := in.PriorContainer(c.Name)
+	return prior != nil && prior.State.Terminated != nil && !Restartable(in.Pod, prior.State.Terminated.ExitCode)
+}
+
+// PriorContainer returns the last published status of a container, or nil.
+func (in *Input) PriorContainer(name string) *corev1.ContainerStatus {
+	for i := range in.Prior.ContainerStatuses {
+		if in.Prior.ContainerStatuses[i].Name == name {
+			return &in.Prior.ContainerStatuses[i]
+		}
+	}
+	return nil
+}
+
+// Restart returns when the container's dead instance may be followed by the
+// next one; nil while it is not dead or not to be restarted.
+func (in *Input) Restart(c *corev1.Container) *Restart {
+	latest := in.Observed.Latest(c.Name)
+	if latest == nil || latest.State != ContainerExited || !Restartable(in.Pod, latest.ExitCode) {
+		return nil
+	}
+	limit := in.Node.MaxBackoff
+	if limit <= 0 {
+		limit = MaxBackoff
+	}
+	r := RestartAfter(latest, in.Hashes[c.Name], limit)
+	return &r
+}
+
+// Ended reports whether a stopped pod has nothing left that runs or is being
+// started: what its containers were is now decided.
+func (in *Input) Ended() bool {
+	if in.Stop == nil || in.Observed.At.IsZero() || in.Observed.AnyLive() {
+		return false
+	}
+	for _, op := range in.Running {
+		if op.Constructive || strings.HasPrefix(string(op.Target), containerPrefix) && op.Verb == "StopContainer" {
+			return false
+		}
+	}
+	return true
+}
+
+// Grace is how long the pod's spec allows its processes to end.
+func Grace(p *corev1.Pod) time.Duration {
+	if p == nil || p.Spec.TerminationGracePeriodSeconds == nil {
+		return 30 * time.Second
+	}
+	return time.Duration(max(*p.Spec.TerminationGracePeriodSeconds, 1)) * time.Second
+}
+
+// LongName is "name_namespace(uid)", as the kubelet's messages name a pod.
+func LongName(r Ref) string { return fmt.Sprintf("%s_%s(%s)", r.Name, r.Namespace, r.UID) }
+
+// Unsupported names what the pod asks for that this version would have to leave
+// out; empty when it can be run as its spec says. Such a pod is held, with the
+// reason in its status, rather than run as something else.
+func Unsupported(p *corev1.Pod) string {
+	var missing []string
+	add := func(is bool, what string, args ...any) {
+		if is {
+			missing = append(missing, fmt.Sprintf(what, args...))
+		}
+	}
+	s := &p.Spec
+	add(len(s.InitContainers) > 0, "initContainers")
+	add(len(s.ResourceClaims) > 0, "resourceClaims")
+	add(s.HostUsers != nil && !*s.HostUsers, "hostUsers: false")
+	for i := range s.Containers {
+		c := &s.Containers[i]
+		add(c.LivenessProbe != nil, "livenessProbe of container %s", c.Name)
+		add(c.ReadinessProbe != nil, "readinessProbe of container %s", c.Name)
+		add(c.StartupProbe != nil, "startupProbe of container %s", c.Name)
+		add(c.Lifecycle != nil, "lifecycle of container %s", c.Name)
+		add(c.RestartPolicy != nil || len(c.RestartPolicyRules) > 0, "restartPolicy of container %s", c.Name)
+		add(len(c.VolumeDevices) > 0, "volumeDevices of container %s", c.Name)
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return "not supported by this version of nodeagent: " + strings.Join(missing, ", ")
+}

@@ -1,0 +1,157 @@
+package podstatus
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// Compute returns the pod's status. A pod that only the runtime knows has none.
+func Compute(in *pod.Input) corev1.PodStatus {
+	if in.Pod == nil {
+		return corev1.PodStatus{}
+	}
+	s := corev1.PodStatus{
+		ObservedGeneration:         in.Pod.Generation,
+		QOSClass:                   in.Prior.QOSClass,
+		StartTime:                  in.Prior.StartTime,
+		NominatedNodeName:          in.Prior.NominatedNodeName,
+		ResourceClaimStatuses:      in.Prior.ResourceClaimStatuses,
+		InitContainerStatuses:      in.Prior.InitContainerStatuses,
+		EphemeralContainerStatuses: in.Prior.EphemeralContainerStatuses,
+	}
+	if s.QOSClass == "" {
+		s.QOSClass = pod.QOS(in.Pod)
+	}
+	if s.StartTime == nil {
+		s.StartTime = &metav1.Time{Time: in.Now}
+	}
+	s.ContainerStatuses = containers(in)
+	setPhase(in, &s)
+	setAddresses(in, &s)
+	s.Conditions = conditions(in, &s)
+	normalise(&s)
+	return s
+}
+
+// setPhase derives phase, reason and message. A phase the stop decides is
+// withheld until nothing runs any more.
+func setPhase(in *pod.Input, s *corev1.PodStatus) {
+	ended := in.Ended()
+	s.Phase = phase(in, s.ContainerStatuses, ended)
+	if ended && in.Source == pod.SourceAPI && !pod.Terminal(s.Phase) {
+		s.Phase = corev1.PodFailed
+	}
+	if ended && in.Stop.Phase != "" {
+		s.Phase = in.Stop.Phase
+	}
+	if pod.Terminal(in.Prior.Phase) {
+		s.Phase = in.Prior.Phase
+	}
+	if s.Phase == in.Prior.Phase {
+		s.Reason, s.Message = in.Prior.Reason, in.Prior.Message
+	}
+	if ended && in.Stop.Reason != "" && pod.Terminal(s.Phase) {
+		s.Reason, s.Message = in.Stop.Reason, in.Stop.Message
+	}
+}
+
+// phase follows the kubelet's getPhase for regular containers.
+func phase(in *pod.Input, statuses []corev1.ContainerStatus, ended bool) corev1.PodPhase {
+	var running, waiting, stopped, final, succeeded int
+	for i := range statuses {
+		st := &statuses[i]
+		switch {
+		case st.State.Running != nil:
+			running++
+		case st.State.Terminated != nil:
+			stopped++
+			if st.State.Terminated.ExitCode == 0 {
+				succeeded++
+			}
+			if !pod.Restartable(in.Pod, st.State.Terminated.ExitCode) {
+				final++
+			}
+		case st.LastTerminationState.Terminated != nil:
+			stopped++
+			if !pod.Restartable(in.Pod, st.LastTerminationState.Terminated.ExitCode) {
+				final++
+			}
+		default:
+			waiting++
+		}
+	}
+	switch {
+	case waiting > 0:
+		return corev1.PodPending
+	case running > 0:
+		return corev1.PodRunning
+	case stopped == 0:
+		return corev1.PodPending
+	case ended && in.Source != pod.SourceAPI, !ended && stopped != final:
+		return corev1.PodRunning
+	case stopped == succeeded:
+		return corev1.PodSucceeded
+	}
+	return corev1.PodFailed
+}
+
+// setAddresses reports the node's and the pod's addresses. The pod's are kept
+// when its sandbox is gone: the API expects them of a completed pod too.
+func setAddresses(in *pod.Input, s *corev1.PodStatus) {
+	s.HostIP, s.HostIPs = in.Prior.HostIP, in.Prior.HostIPs
+	if len(in.Node.HostIPs) > 0 {
+		s.HostIP, s.HostIPs = in.Node.HostIPs[0], nil
+		for _, ip := range in.Node.HostIPs {
+			s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: ip})
+		}
+	}
+	s.PodIP, s.PodIPs = in.Prior.PodIP, in.Prior.PodIPs
+	var ips []string
+	if in.HostNetwork() {
+		if s.PodIP == "" {
+			ips = in.Node.HostIPs
+		}
+	} else if sb, _ := in.UsableSandbox(); sb != nil {
+		ips = sb.IPs
+	}
+	if len(ips) == 0 {
+		return
+	}
+	s.PodIP, s.PodIPs = ips[0], nil
+	for _, ip := range ips {
+		s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: ip})
+	}
+}
+
+// normalise cuts times to seconds, as the API stores them, and orders the
+// container statuses by name, as the kubelet does.
+func normalise(s *corev1.PodStatus) {
+	if s.StartTime != nil {
+		t := s.StartTime.Rfc3339Copy()
+		s.StartTime = &t
+	}
+	for i := range s.Conditions {
+		s.Conditions[i].LastTransitionTime = s.Conditions[i].LastTransitionTime.Rfc3339Copy()
+	}
+	for i := range s.ContainerStatuses {
+		normaliseState(&s.ContainerStatuses[i].State)
+		normaliseState(&s.ContainerStatuses[i].LastTerminationState)
+	}
+	slices.SortFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+func normaliseState(s *corev1.ContainerState) {
+	if r := s.Running; r != nil {
+		s.Running = &corev1.ContainerStateRunning{StartedAt: r.StartedAt.Rfc3339Copy()}
+	}
+	if t := s.Terminated; t != nil {
+		c := *t
+		c.StartedAt, c.FinishedAt = t.StartedAt.Rfc3339Copy(), t.FinishedAt.Rfc3339Copy()
+		s.Terminated = &c
+	}
+}

@@ -1,0 +1,202 @@
+package podstatus
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+const (
+	statusUnknown = "ContainerStatusUnknown"
+	lostAtEnd     = "The container could not be located when the pod was terminated"
+	lostRunning   = "The container could not be located when the pod was deleted.  The container used to be Running"
+	// lostExitCode says "an error" where the real exit code is lost.
+	lostExitCode = 137
+)
+
+// containers returns the status of each regular container of the spec.
+func containers(in *pod.Input) []corev1.ContainerStatus {
+	list := make([]corev1.ContainerStatus, 0, len(in.Pod.Spec.Containers))
+	for i := range in.Pod.Spec.Containers {
+		c := &in.Pod.Spec.Containers[i]
+		st := container(in, c)
+		setReady(&st)
+		list = append(list, st)
+	}
+	return list
+}
+
+func container(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
+	var st corev1.ContainerStatus
+	if latest := in.Observed.Latest(c.Name); latest != nil {
+		st = observed(in, c, latest)
+	} else {
+		st = unobserved(in, c)
+	}
+	st.VolumeMounts = volumeMounts(c)
+	if st.ContainerID != "" {
+		st.Resources = c.Resources.DeepCopy()
+		st.AllocatedResources = c.Resources.Requests
+	}
+	if in.Ended() && st.State.Terminated == nil {
+		st.State = corev1.ContainerState{Terminated: lost(lostAtEnd)}
+	}
+	return st
+}
+
+// observed is the status of a container the runtime has an instance of.
+func observed(in *pod.Input, c *corev1.Container, latest *pod.Container) corev1.ContainerStatus {
+	st := fromInstance(in, latest)
+	if prev := in.Observed.Previous(latest); prev != nil {
+		st.LastTerminationState = corev1.ContainerState{Terminated: terminated(in, prev)}
+	} else if prior := in.PriorContainer(c.Name); prior != nil && prior.RestartCount >= st.RestartCount {
+		st.LastTerminationState = prior.LastTerminationState
+	} else if prior != nil && prior.State.Terminated != nil && prior.ContainerID != st.ContainerID {
+		st.LastTerminationState = prior.State
+	}
+	if w := waitingReason(in, c); w != nil {
+		if st.State.Terminated != nil {
+			st.LastTerminationState = st.State
+		}
+		st.State = corev1.ContainerState{Waiting: w}
+	}
+	return st
+}
+
+func fromInstance(in *pod.Input, i *pod.Container) corev1.ContainerStatus {
+	st := corev1.ContainerStatus{
+		Name:         i.Name,
+		RestartCount: int32(min(i.Attempt, 1<<30)), //nolint:gosec // bounded in this line
+		Image:        i.Image,
+		ImageID:      i.ImageID,
+		ContainerID:  containerID(in, i),
+		User:         i.User,
+	}
+	switch i.State {
+	case pod.ContainerRunning:
+		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(i.StartedAt)}
+	case pod.ContainerExited:
+		st.State.Terminated = terminated(in, i)
+	case pod.ContainerCreated:
+		st.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}
+	case pod.ContainerUnknown:
+		if prior := in.PriorContainer(i.Name); prior != nil && prior.State.Running != nil && in.Ended() {
+			st.State.Terminated = lost(lostAtEnd)
+		} else {
+			st.State.Waiting = &corev1.ContainerStateWaiting{}
+		}
+	}
+	return st
+}
+
+// unobserved is the status of a container the runtime has no instance of: one
+// that never started, or one whose instance was lost.
+func unobserved(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
+	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image}
+	st.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}
+	prior := in.PriorContainer(c.Name)
+	if prior != nil {
+		if prior.State.Terminated != nil && (in.Stop != nil || in.Finished(c)) {
+			return *prior
+		}
+		st.RestartCount, st.LastTerminationState = prior.RestartCount, prior.LastTerminationState
+		// An agent that has not asked yet does not know that the instance is lost.
+		if in.Observed.At.IsZero() {
+			return *prior
+		}
+		switch {
+		case prior.State.Terminated != nil:
+			st.LastTerminationState = prior.State
+		case prior.State.Running != nil:
+			st.LastTerminationState.Terminated = lost(lostRunning)
+			if in.Stop == nil {
+				st.RestartCount++
+			}
+		}
+	}
+	if w := waitingReason(in, c); w != nil {
+		st.State.Waiting = w
+	}
+	return st
+}
+
+// waitingReason says why a container that should run does not; nil when there
+// is nothing special to say.
+func waitingReason(in *pod.Input, c *corev1.Container) *corev1.ContainerStateWaiting {
+	latest := in.Observed.Latest(c.Name)
+	if in.Stop != nil || pod.Terminal(in.Prior.Phase) || in.Finished(c) || latest != nil && latest.State == pod.ContainerRunning {
+		return nil
+	}
+	if missing := pod.Unsupported(in.Pod); missing != "" {
+		return &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: missing}
+	}
+	if r := in.Restart(c); r != nil && in.Now.Before(r.At) {
+		return &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
+			Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", r.Delay, c.Name, pod.LongName(in.Ref))}
+	}
+	if at, failed := in.Attempts[pod.ImageTarget(c.Name)]; failed {
+		return imageReason(c, at)
+	}
+	if at, failed := in.Attempts[pod.ContainerTarget(c.Name)]; failed && at.Verb == "StartContainer" {
+		return &corev1.ContainerStateWaiting{Reason: at.Reason, Message: at.Message}
+	}
+	return nil
+}
+
+// imageReason shows the first failure as what it was and later ones of a pull
+// as the back-off they lead to.
+func imageReason(c *corev1.Container, at pod.Attempt) *corev1.ContainerStateWaiting {
+	if at.Count < 2 || at.Reason == "ErrImageNeverPull" || at.Reason == "InvalidImageName" || at.Reason == "ImageInspectError" {
+		return &corev1.ContainerStateWaiting{Reason: at.Reason, Message: at.Message}
+	}
+	return &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff",
+		Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, at.Reason, at.Message)}
+}
+
+func waitingDefault(in *pod.Input) string {
+	if len(in.Pod.Spec.InitContainers) > 0 {
+		return "PodInitializing"
+	}
+	return "ContainerCreating"
+}
+
+func terminated(in *pod.Input, i *pod.Container) *corev1.ContainerStateTerminated {
+	return &corev1.ContainerStateTerminated{
+		ExitCode:    i.ExitCode,
+		Reason:      i.Reason,
+		Message:     i.Message,
+		StartedAt:   metav1.NewTime(i.StartedAt),
+		FinishedAt:  metav1.NewTime(i.FinishedAt),
+		ContainerID: containerID(in, i),
+	}
+}
+
+func lost(message string) *corev1.ContainerStateTerminated {
+	return &corev1.ContainerStateTerminated{Reason: statusUnknown, Message: message, ExitCode: lostExitCode}
+}
+
+func containerID(in *pod.Input, i *pod.Container) string {
+	return in.Node.RuntimeName + "://" + i.ID
+}
+
+// setReady sets started and ready: with no probe, a container that runs is both.
+func setReady(st *corev1.ContainerStatus) {
+	running := st.State.Running != nil
+	st.Started, st.Ready = &running, running
+}
+
+func volumeMounts(c *corev1.Container) []corev1.VolumeMountStatus {
+	var list []corev1.VolumeMountStatus
+	for _, m := range c.VolumeMounts {
+		vs := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			disabled := corev1.RecursiveReadOnlyDisabled
+			vs.RecursiveReadOnly = &disabled
+		}
+		list = append(list, vs)
+	}
+	return list
+}
