@@ -1,0 +1,73 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// Unmount detaches whatever is mounted on the volume's directory or below it,
+// deepest first. It touches nothing when nothing is mounted.
+func (r Ref) Unmount(ctx context.Context) error {
+	if err := r.validate(); err != nil {
+		return err
+	}
+	return unmountBelow(ctx, r.Dir())
+}
+
+// Mounted returns the file system type on top of the volume's directory, or ""
+// when nothing is mounted there.
+func (r Ref) Mounted() (fstype string, err error) {
+	infos, err := mountsBelow(r.Dir())
+	if err != nil {
+		return "", err
+	}
+	for _, info := range infos {
+		if info.Mountpoint == r.Dir() {
+			fstype = info.FSType // the last one lies on top
+		}
+	}
+	return fstype, nil
+}
+
+// mountsBelow reads the mounts at or below dir, oldest first.
+func mountsBelow(dir string) ([]*mountinfo.Info, error) {
+	infos, err := mountinfo.GetMounts(func(info *mountinfo.Info) (skip, stop bool) {
+		return info.Mountpoint != dir && !strings.HasPrefix(info.Mountpoint, dir+"/"), false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the mount table: %w", err)
+	}
+	return infos, nil
+}
+
+// unmountBelow unmounts everything at or below dir. A mount can be hidden by a
+// later one on a directory above it, so it goes on while it gets anywhere.
+func unmountBelow(ctx context.Context, dir string) error {
+	for {
+		infos, err := mountsBelow(dir)
+		if err != nil || len(infos) == 0 {
+			return err
+		}
+		progress := false
+		var failed []error
+		for _, info := range slices.Backward(infos) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			err := unix.Unmount(info.Mountpoint, unix.UMOUNT_NOFOLLOW)
+			progress = progress || err == nil
+			if err != nil {
+				failed = append(failed, fmt.Errorf("unmount %s (%s): %w", info.Mountpoint, info.FSType, err))
+			}
+		}
+		if !progress {
+			return errors.Join(failed...)
+		}
+	}
+}
