@@ -49,7 +49,6 @@ type Supervisor struct {
 	finished map[types.UID]bool
 	desired  pod.Desired
 	listed   []pod.Listing
-	started  bool
 	ended    chan types.UID
 	wg       sync.WaitGroup
 	readers  atomic.Pointer[map[types.UID]*worker]
@@ -196,11 +195,11 @@ func (s *Supervisor) nameTaken(spec pod.Spec) bool {
 
 // launch starts a worker.
 func (s *Supervisor) launch(ctx context.Context, ref pod.Ref, a assignment) {
-	w := newWorker(ref, s.deps)
+	w := newWorker(ref, s.deps, a)
 	s.workers[ref.UID] = &entry{worker: w, spec: a.spec, stop: a.stop, gone: a.gone}
 	s.publish()
 	s.wg.Go(func() {
-		for !s.attend(ctx, w, a) {
+		for !s.attend(ctx, w) {
 			select {
 			case <-ctx.Done():
 				return
@@ -216,7 +215,7 @@ func (s *Supervisor) launch(ctx context.Context, ref pod.Ref, a assignment) {
 
 // attend runs the worker; false when it panicked and has to be rebuilt, which
 // costs nothing but a look at the runtime.
-func (s *Supervisor) attend(ctx context.Context, w *worker, a assignment) (ended bool) {
+func (s *Supervisor) attend(ctx context.Context, w *worker) (ended bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("the pod's worker panicked and is rebuilt; please report this",
@@ -226,7 +225,7 @@ func (s *Supervisor) attend(ctx context.Context, w *worker, a assignment) (ended
 			}
 		}
 	}()
-	w.run(ctx, a)
+	w.run(ctx)
 	return true
 }
 

@@ -39,9 +39,11 @@ type worker struct {
 	hints   chan string
 	results chan result
 	view    atomic.Pointer[pod.View]
+	// current is what was asked of the worker last; it outlives a panic.
+	current assignment
 }
 
-func newWorker(ref pod.Ref, deps *Deps) *worker {
+func newWorker(ref pod.Ref, deps *Deps, first assignment) *worker {
 	return &worker{
 		ref:     ref,
 		deps:    deps,
@@ -49,6 +51,7 @@ func newWorker(ref pod.Ref, deps *Deps) *worker {
 		mailbox: make(chan assignment, 1),
 		hints:   make(chan string, 1),
 		results: make(chan result),
+		current: first,
 	}
 }
 
@@ -71,8 +74,8 @@ func (w *worker) hint(why string) {
 
 // run drives the pod until nothing of it is left or ctx ends. It never leaves
 // an operation behind: the next worker for the pod would race it.
-func (w *worker) run(ctx context.Context, first assignment) {
-	s := newState(first, time.Now())
+func (w *worker) run(ctx context.Context) {
+	s := newState(w.current, time.Now())
 	defer w.drain(s)
 	for {
 		if s.stale {
@@ -118,6 +121,7 @@ func (w *worker) wait(ctx context.Context, s *state, wake time.Time) bool {
 	case <-ctx.Done():
 		return false
 	case a := <-w.mailbox:
+		w.current = a
 		s.accept(a)
 	case why := <-w.hints:
 		s.note("hint: " + why)
