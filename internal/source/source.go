@@ -1,0 +1,37 @@
+package source
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// Source is one place that pods come from.
+type Source interface {
+	// Name is written into the pods and into logs; it never changes.
+	Name() pod.SourceName
+	// Run sends the full set of wanted pods, first as soon as it is known and
+	// then whenever it changes, until ctx is done; then it returns nil. The
+	// first set, which may be empty, says that the source is in sync: before it
+	// nothing is known about missing pods. A source that loses its origin sends
+	// nothing, so that the last set stays in force.
+	//
+	// Sets and the pods in them belong to the receiver's readers once they are
+	// sent: nobody changes them. Run returns only when all it started has ended.
+	Run(ctx context.Context, out chan<- []*corev1.Pod) error
+}
+
+// Desired is what all sources together want.
+type Desired struct {
+	// Specs are sorted by namespace, name and UID. No two of them share a UID or
+	// a full name.
+	Specs []pod.Spec
+	// Synced is set once every source has been heard. Until then a pod that is
+	// missing is not a pod that was deleted.
+	Synced bool
+	// Conflicts explains, one sentence each, the pods that were left out because
+	// another one has the same identity.
+	Conflicts []string
+}
