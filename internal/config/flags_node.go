@@ -1,0 +1,81 @@
+package config
+
+import "k8s.io/component-base/cli/flag"
+
+// nodeTableFlags are about the Node object and the connection to the API server.
+var nodeTableFlags = []flagDef{
+	{name: "register-node", group: groupNode, field: "registerNode", usage: "create the Node object",
+		bind: func(t *target) any { return t.kc.RegisterNode }},
+	{name: "provider-id", keep: true, group: groupNode, field: "providerID", usage: "identity of the machine for the cloud provider",
+		bind: func(t *target) any { return &t.kc.ProviderID }},
+	{name: "cloud-provider", group: groupNode, usage: "empty, or external when a cloud controller manager initialises the node",
+		bind: func(t *target) any { return &t.fl.node.cloudProvider }},
+	{name: "max-pods", group: groupNode, field: "maxPods", usage: "most pods on the node",
+		bind: func(t *target) any { return &t.kc.MaxPods }},
+	{name: "pods-per-core", group: groupNode, field: "podsPerCore", usage: "most pods per CPU, never above max-pods; 0 for no such limit",
+		bind: func(t *target) any { return &t.kc.PodsPerCore }},
+	{name: "node-status-update-frequency", group: groupNode, field: "nodeStatusUpdateFrequency", usage: "time between two computations of the node status",
+		bind: func(t *target) any { return &t.kc.NodeStatusUpdateFrequency.Duration }},
+	{name: "node-status-max-images", group: groupNode, field: "nodeStatusMaxImages", usage: "most images in the node status, -1 for all",
+		bind: func(t *target) any { return t.kc.NodeStatusMaxImages }},
+	{name: "kube-api-qps", group: groupNode, field: "kubeAPIQPS", usage: "requests per second to the API server",
+		bind: func(t *target) any { return t.kc.KubeAPIQPS }},
+	{name: "kube-api-burst", group: groupNode, field: "kubeAPIBurst", usage: "burst of requests to the API server",
+		bind: func(t *target) any { return &t.kc.KubeAPIBurst }},
+	{name: "kube-api-content-type", group: groupNode, field: "contentType", usage: "media type of requests to the API server",
+		bind: func(t *target) any { return &t.kc.ContentType }},
+	{name: "event-qps", group: groupNode, field: "eventRecordQPS", usage: "events per second, 0 for no limit",
+		bind: func(t *target) any { return t.kc.EventRecordQPS }},
+	{name: "event-burst", group: groupNode, field: "eventBurst", usage: "burst of events",
+		bind: func(t *target) any { return &t.kc.EventBurst }},
+	{name: "lock-file", group: groupNode, usage: "file to lock while running",
+		bind: func(t *target) any { return &t.fl.lock.file }},
+	{name: "exit-on-lock-contention", group: groupNode, usage: "exit when another process wants the --lock-file",
+		bind: func(t *target) any { return &t.fl.lock.exitOnContention }},
+}
+
+// evictionFlags are about thresholds and image clean-up.
+var evictionFlags = []flagDef{
+	{name: "eviction-hard", group: groupEviction, field: "evictionHard", usage: "thresholds that evict at once, signal<value separated by commas",
+		bind: func(t *target) any { return flag.NewLangleSeparatedMapStringString(&t.kc.EvictionHard) }},
+	{name: "eviction-soft", group: groupEviction, field: "evictionSoft", usage: "thresholds that evict after their grace period, signal<value",
+		bind: func(t *target) any { return flag.NewLangleSeparatedMapStringString(&t.kc.EvictionSoft) }},
+	{name: "eviction-soft-grace-period", group: groupEviction, field: "evictionSoftGracePeriod", usage: "grace period per soft threshold, signal=duration",
+		bind: func(t *target) any { return flag.NewMapStringString(&t.kc.EvictionSoftGracePeriod) }},
+	{name: "eviction-minimum-reclaim", group: groupEviction, field: "evictionMinimumReclaim", usage: "least amount to free once a threshold is met, signal=value",
+		bind: func(t *target) any { return flag.NewMapStringString(&t.kc.EvictionMinimumReclaim) }},
+	{name: "eviction-pressure-transition-period", group: groupEviction, field: "evictionPressureTransitionPeriod", usage: "time to wait before a pressure condition ends",
+		bind: func(t *target) any { return &t.kc.EvictionPressureTransitionPeriod.Duration }},
+	{name: "eviction-max-pod-grace-period", group: groupEviction, field: "evictionMaxPodGracePeriod", usage: "longest grace period in seconds at a soft eviction, negative for that of the pod",
+		bind: func(t *target) any { return &t.kc.EvictionMaxPodGracePeriod }},
+	{name: "kernel-memcg-notification", group: groupEviction, field: "kernelMemcgNotification", usage: "let the kernel report that a memory threshold is met",
+		bind: func(t *target) any { return &t.kc.KernelMemcgNotification }},
+	{name: "image-gc-high-threshold", group: groupEviction, field: "imageGCHighThresholdPercent", usage: "disk usage in percent that starts image clean-up, 100 disables it",
+		bind: func(t *target) any { return t.kc.ImageGCHighThresholdPercent }},
+	{name: "image-gc-low-threshold", group: groupEviction, field: "imageGCLowThresholdPercent", usage: "disk usage in percent that image clean-up goes down to",
+		bind: func(t *target) any { return t.kc.ImageGCLowThresholdPercent }},
+	{name: "minimum-image-ttl-duration", group: groupEviction, field: "imageMinimumGCAge", usage: "youngest unused image that may be removed",
+		bind: func(t *target) any { return &t.kc.ImageMinimumGCAge.Duration }},
+	{name: "local-storage-capacity-isolation", group: groupEviction, field: "localStorageCapacityIsolation", usage: "account and limit ephemeral storage",
+		bind: func(t *target) any { return t.kc.LocalStorageCapacityIsolation }},
+}
+
+// reservedFlags are about what is kept back from pods.
+var reservedFlags = []flagDef{
+	{name: "system-reserved", group: groupReserved, field: "systemReserved", usage: "resources kept for the system (cpu, memory, ephemeral-storage, pid), name=quantity",
+		bind: func(t *target) any { return flag.NewMapStringString(&t.kc.SystemReserved) }},
+	{name: "kube-reserved", group: groupReserved, field: "kubeReserved", usage: "resources kept for the Kubernetes daemons, name=quantity",
+		bind: func(t *target) any { return flag.NewMapStringString(&t.kc.KubeReserved) }},
+	{name: "system-reserved-cgroup", group: groupReserved, field: "systemReservedCgroup", usage: "cgroup of the system daemons",
+		bind: func(t *target) any { return &t.kc.SystemReservedCgroup }},
+	{name: "kube-reserved-cgroup", group: groupReserved, field: "kubeReservedCgroup", usage: "cgroup of the Kubernetes daemons",
+		bind: func(t *target) any { return &t.kc.KubeReservedCgroup }},
+	{name: "enforce-node-allocatable", group: groupReserved, field: "enforceNodeAllocatable", usage: "what is enforced: none, or pods and system-reserved, kube-reserved (each also as -compressible)",
+		bind: func(t *target) any { return &t.kc.EnforceNodeAllocatable }},
+	{name: "reserved-cpus", group: groupReserved, field: "reservedSystemCPUs", usage: "CPU list kept for the system, for example 0-1,4",
+		bind: func(t *target) any { return &t.kc.ReservedSystemCPUs }},
+	{name: "reserved-memory", group: groupReserved, field: "reservedMemory", usage: "memory kept per NUMA node, node:type=quantity[,type=quantity]; may be repeated",
+		bind: func(t *target) any { return &reservedMemoryValue{list: &t.kc.ReservedMemory} }},
+	{name: "qos-reserved", group: groupReserved, field: "qosReserved", usage: "requests reserved at QoS level, memory=percent (gate QOSReserved)",
+		bind: func(t *target) any { return flag.NewMapStringString(&t.kc.QOSReserved) }},
+}
