@@ -84,7 +84,7 @@ func writeRuntime(s *keeper.Spec, socket string) error {
 	}
 	files := map[string]string{
 		"containerd.toml":          text.String(),
-		"crictl.yaml":              fmt.Sprintf("runtime-endpoint: unix://%s\nimage-endpoint: unix://%s\ntimeout: 30s\n", socket, socket),
+		"crictl.yaml":              fmt.Sprintf("runtime-endpoint: unix://%s\nimage-endpoint: unix://%s\ntimeout: 30\n", socket, socket),
 		"cni/conf/10-bed.conflist": network,
 		"resolv.conf":              "nameserver " + s.Gateway + "\nsearch bed.local\n",
 	}

@@ -29,27 +29,29 @@ type flags struct {
 func parse(name string, args []string) (flags, error) {
 	f := flags{timeout: 30 * time.Second, toStdout: name == "curl"}
 	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		takes := arg == "-T" || arg == "-m" || arg == "--connect-timeout" || arg == "-O" || arg == "-o" || strings.HasSuffix(arg, "O") && strings.HasPrefix(arg, "-q")
-		value := ""
-		if takes {
+		option, value := split(args[i])
+		if option == "" {
+			f.url = args[i]
+			continue
+		}
+		if !strings.ContainsAny(option, "TmOo") {
+			continue
+		}
+		if value == "" {
 			if i++; i >= len(args) {
-				return f, fmt.Errorf("%s needs a value", arg)
+				return f, fmt.Errorf("-%s needs a value", option)
 			}
 			value = args[i]
 		}
-		switch {
-		case arg == "-T" || arg == "-m" || arg == "--connect-timeout":
-			seconds, err := strconv.Atoi(value)
-			if err != nil {
-				return f, fmt.Errorf("%s %s: %w", arg, value, err)
-			}
-			f.timeout = time.Duration(seconds) * time.Second
-		case takes:
+		if strings.EqualFold(option, "o") {
 			f.output, f.toStdout = value, value == "-"
-		case !strings.HasPrefix(arg, "-"):
-			f.url = arg
+			continue
 		}
+		seconds, err := strconv.Atoi(value)
+		if err != nil {
+			return f, fmt.Errorf("-%s %s: %w", option, value, err)
+		}
+		f.timeout = time.Duration(seconds) * time.Second
 	}
 	if f.url == "" {
 		return f, fmt.Errorf("usage: %s [-q] [-T SECONDS] [-O FILE|-] URL", name)
@@ -58,6 +60,23 @@ func parse(name string, args []string) (flags, error) {
 		f.url = "http://" + f.url
 	}
 	return f, nil
+}
+
+// split takes an argument apart into the letter that matters and the value
+// attached to it: "-qO-" is O with the value "-". No option at all is "".
+func split(arg string) (option, value string) {
+	switch {
+	case arg == "--connect-timeout" || arg == "--max-time":
+		return "m", ""
+	case strings.HasPrefix(arg, "--"):
+		return "-", ""
+	case !strings.HasPrefix(arg, "-"):
+		return "", ""
+	}
+	if at := strings.IndexAny(arg, "TmOo"); at > 0 {
+		return arg[at : at+1], arg[at+1:]
+	}
+	return "-", ""
 }
 
 func run(args []string) error {
