@@ -1,6 +1,7 @@
 package containerspec
 
 import (
+	"cmp"
 	"math"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -33,7 +34,7 @@ func Container(req pod.ContainerRequest, node Node) (*runtimeapi.ContainerConfig
 	}
 	return &runtimeapi.ContainerConfig{
 		Metadata:    &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: uint32(req.Attempt)}, // #nosec G115 -- checked above
-		Image:       &runtimeapi.ImageSpec{Image: req.Image.Ref, UserSpecifiedImage: userSpecified(&req)},
+		Image:       &runtimeapi.ImageSpec{Image: cmp.Or(req.Image.Ref, req.Image.Name, c.Image), UserSpecifiedImage: userSpecified(&req)},
 		Command:     expandAll(c.Command, vars),
 		Args:        expandAll(c.Args, vars),
 		WorkingDir:  c.WorkingDir,

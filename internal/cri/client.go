@@ -1,16 +1,31 @@
 package cri
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"k8s.io/apimachinery/pkg/types"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"nodeagent.dev/nodeagent/internal/containerspec"
-	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+const (
+	defaultRequestTimeout = 2 * time.Minute
+	// maxMessage is the largest reply taken, in bytes (kubelet: cri-client).
+	maxMessage = 16 << 20
+	// A runtime that was restarted is used again within maxReconnect.
+	baseReconnect = 50 * time.Millisecond
+	maxReconnect  = time.Second
+	dialTimeout   = 5 * time.Second
 )
 
 // Config says where the runtime is and how long to wait for it.
@@ -31,84 +46,101 @@ type Config struct {
 
 // Client is a container runtime. It is safe for concurrent use.
 type Client struct {
-	cfg Config
-	log *zap.Logger
+	cfg     Config
+	log     *zap.Logger
+	runtime runtimeapi.RuntimeServiceClient
+	images  runtimeapi.ImageServiceClient
+	cache   cache
+	closers []io.Closer
 }
 
-var errTODO = errors.New("not built yet")
-
-// New returns a client of the runtime at the configured endpoint.
-func New(cfg Config, log *zap.Logger) (*Client, error) { return &Client{cfg: cfg, log: log}, nil }
+// New returns a client of the runtime at the configured endpoint. It connects
+// when it is used, so a runtime that is not up yet is no error here.
+func New(cfg Config, log *zap.Logger) (*Client, error) {
+	rt, err := connect(cfg.RuntimeEndpoint, log)
+	if err != nil {
+		return nil, err
+	}
+	img := rt
+	if cfg.ImageEndpoint != "" && cfg.ImageEndpoint != cfg.RuntimeEndpoint {
+		if img, err = connect(cfg.ImageEndpoint, log); err != nil {
+			return nil, errors.Join(err, rt.Close())
+		}
+	}
+	c := NewWithConns(rt, img, cfg, log)
+	c.closers = append(c.closers, rt)
+	if img != rt {
+		c.closers = append(c.closers, img)
+	}
+	return c, nil
+}
 
 // NewWithConns returns a client over given connections, which Close leaves open.
 func NewWithConns(rt, img grpc.ClientConnInterface, cfg Config, log *zap.Logger) *Client {
-	return &Client{cfg: cfg, log: log}
+	if cfg.RequestTimeout <= 0 {
+		cfg.RequestTimeout = defaultRequestTimeout
+	}
+	if cfg.Node == nil {
+		cfg.Node = func() containerspec.Node { return containerspec.Node{} }
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(string, time.Duration, error) {}
+	}
+	return &Client{
+		cfg: cfg, log: log,
+		runtime: runtimeapi.NewRuntimeServiceClient(rt),
+		images:  runtimeapi.NewImageServiceClient(img),
+	}
 }
 
-// Close ends the connections.
-func (c *Client) Close() error { return nil }
-
-// Observe shows one pod.
-func (c *Client) Observe(ctx context.Context, ref pod.Ref) (pod.Observation, error) {
-	return pod.Observation{}, errTODO
+// Close ends the connections that New made.
+func (c *Client) Close() error {
+	var errs []error
+	for _, conn := range c.closers {
+		errs = append(errs, conn.Close())
+	}
+	return errors.Join(errs...)
 }
 
-// Forget drops what is remembered of a pod that is gone.
-func (c *Client) Forget(uid types.UID) {}
-
-// ListAll shows in short every pod that the runtime knows.
-func (c *Client) ListAll(ctx context.Context) ([]pod.Listing, error) { return nil, errTODO }
-
-// CreateSandbox makes and starts a sandbox and returns its ID.
-func (c *Client) CreateSandbox(ctx context.Context, req pod.SandboxRequest) (string, error) {
-	return "", errTODO
+func connect(endpoint string, log *zap.Logger) (*grpc.ClientConn, error) {
+	target, err := targetOf(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(endpoint, "://") {
+		log.Warn("containerRuntimeEndpoint has no scheme; use the full URL", zap.String("endpoint", endpoint), zap.String("use", "unix://"+endpoint))
+	}
+	conn, err := grpc.NewClient(target,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithAuthority("localhost"),
+		grpc.WithNoProxy(),
+		grpc.WithIdleTimeout(0),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: baseReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
+			MinConnectTimeout: dialTimeout,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("use container runtime endpoint %q: %w", endpoint, err)
+	}
+	return conn, nil
 }
 
-// StopSandbox stops a sandbox and kills what still runs in it.
-func (c *Client) StopSandbox(ctx context.Context, id string) error { return errTODO }
-
-// RemoveSandbox removes a sandbox and its containers.
-func (c *Client) RemoveSandbox(ctx context.Context, id string) error { return errTODO }
-
-// CreateContainer makes a container and returns its ID.
-func (c *Client) CreateContainer(ctx context.Context, req pod.ContainerRequest) (string, error) {
-	return "", errTODO
+// targetOf turns an endpoint into a gRPC target.
+func targetOf(endpoint string) (string, error) {
+	scheme, rest, hasScheme := strings.Cut(endpoint, "://")
+	switch {
+	case endpoint == "":
+		return "", errors.New("containerRuntimeEndpoint is empty: set it to the runtime's socket, such as unix:///run/containerd/containerd.sock")
+	case !hasScheme && filepath.IsAbs(endpoint):
+		return "unix://" + endpoint, nil
+	case scheme == "unix" && filepath.IsAbs(rest):
+		return "unix://" + rest, nil
+	case scheme == "tcp":
+		if _, _, err := net.SplitHostPort(rest); err != nil {
+			return "", fmt.Errorf("containerRuntimeEndpoint %q: want tcp://host:port: %w", endpoint, err)
+		}
+		return "passthrough:///" + rest, nil
+	}
+	return "", fmt.Errorf("containerRuntimeEndpoint %q: want unix:///path/to.sock or tcp://host:port", endpoint)
 }
-
-// StartContainer starts a container that was created.
-func (c *Client) StartContainer(ctx context.Context, id string) error { return errTODO }
-
-// StopContainer sends SIGTERM, and SIGKILL after the grace.
-func (c *Client) StopContainer(ctx context.Context, id string, grace time.Duration) error {
-	return errTODO
-}
-
-// RemoveContainer removes a container that has stopped.
-func (c *Client) RemoveContainer(ctx context.Context, id string) error { return errTODO }
-
-// Info returns what the runtime says of itself.
-func (c *Client) Info(ctx context.Context) (pod.RuntimeInfo, error) {
-	return pod.RuntimeInfo{}, errTODO
-}
-
-// CgroupDriver returns "systemd", "cgroupfs", or "" when the runtime cannot say.
-func (c *Client) CgroupDriver(ctx context.Context) (string, error) { return "", errTODO }
-
-// UpdatePodCIDR tells the runtime the node's pod network.
-func (c *Client) UpdatePodCIDR(ctx context.Context, cidr string) error { return errTODO }
-
-// ImagePresent looks an image up.
-func (c *Client) ImagePresent(ctx context.Context, ref string) (imageRef string, size int64, ok bool, err error) {
-	return "", 0, false, errTODO
-}
-
-// PullImage pulls an image and returns what to use in a container for it.
-func (c *Client) PullImage(ctx context.Context, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error) {
-	return "", errTODO
-}
-
-// ErrNoEvents says that the runtime has no event stream.
-var ErrNoEvents = errors.New("the runtime does not stream container events")
-
-// Events calls f for every event until ctx ends or the stream breaks.
-func (c *Client) Events(ctx context.Context, f func(pod.Hint)) error { return errTODO }

@@ -1,0 +1,95 @@
+package cri
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// settled is how long after its end a container's status may still change:
+// containerd learns of an OOM kill from an event that may come after the exit.
+const settled = 5 * time.Second
+
+// cache remembers statuses, so that looking at a pod again costs two lists.
+// The zero value is empty.
+type cache struct {
+	mu   sync.Mutex
+	pods map[types.UID]remembered
+}
+
+// remembered is what is known of one pod's objects. It is replaced, never
+// changed.
+type remembered struct {
+	sandboxes  map[string]pod.Sandbox
+	containers map[string]pod.Container
+}
+
+func (c *cache) get(uid types.UID) remembered {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pods[uid]
+}
+
+// put replaces what is remembered of a pod by what an observation shows.
+func (c *cache) put(uid types.UID, o *pod.Observation) {
+	if len(o.Sandboxes) == 0 && len(o.Containers) == 0 {
+		c.forget(uid)
+		return
+	}
+	r := remembered{make(map[string]pod.Sandbox, len(o.Sandboxes)), make(map[string]pod.Container, len(o.Containers))}
+	for _, s := range o.Sandboxes {
+		r.sandboxes[s.ID] = s
+	}
+	for i := range o.Containers {
+		r.containers[o.Containers[i].ID] = o.Containers[i]
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pods == nil {
+		c.pods = map[types.UID]remembered{}
+	}
+	c.pods[uid] = r
+}
+
+func (c *cache) forget(uid types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pods, uid)
+}
+
+// sandbox returns the full picture of a listed sandbox if the status has
+// nothing to add to what is remembered.
+func (r remembered) sandbox(listed pod.Sandbox) (pod.Sandbox, bool) {
+	known, ok := r.sandboxes[listed.ID]
+	if !ok || listed.Ready && len(known.IPs) == 0 && !known.HostNetwork {
+		return listed, false
+	}
+	known.Ready = known.Ready && listed.Ready // it never becomes ready again
+	if !known.Ready {
+		known.IPs = nil
+	}
+	return known, true
+}
+
+// container returns the full picture of a listed container if the status has
+// nothing to add to what is remembered.
+func (r remembered) container(listed pod.Container, now time.Time) (pod.Container, bool) {
+	known, ok := r.containers[listed.ID]
+	if !ok {
+		return listed, false
+	}
+	switch known.State {
+	case pod.ContainerExited: // for good, even if an older list says otherwise
+		done := known.ExitCode == 0 || known.Reason == "OOMKilled" || now.Sub(known.FinishedAt) > settled
+		return known, done
+	case pod.ContainerRunning:
+		return known, listed.State == pod.ContainerRunning && !known.StartedAt.IsZero()
+	case pod.ContainerCreated:
+		return known, listed.State == pod.ContainerCreated
+	case pod.ContainerUnknown:
+	}
+	return listed, false
+}

@@ -1,0 +1,77 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nodeagent.dev/nodeagent/internal/containerspec"
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// ErrNoEvents says that the runtime has no event stream.
+var ErrNoEvents = errors.New("the runtime does not stream container events")
+
+// WhyConnected is the Why of the first hint of a stream.
+const WhyConnected = "event stream opened"
+
+// Events calls f for every event until ctx ends or the stream breaks; it never
+// returns nil. The first call, with no UID, says that the stream is open: what
+// happened before is not in it. A hint without UID later means that something
+// changed for a pod the runtime did not name. The error is [ErrNoEvents] when
+// the runtime has no such stream.
+//
+// containerd 2 streams events without any setting; CRI-O wants
+// enable_pod_events = true and ends the stream at once without it.
+func (c *Client) Events(ctx context.Context, f func(pod.Hint)) error {
+	begin := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.runtime.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
+	c.cfg.Observe("get_container_events", time.Since(begin), err)
+	if err != nil {
+		return c.streamError(err)
+	}
+	f(pod.Hint{Why: WhyConnected})
+	for {
+		ev, err := stream.Recv()
+		if err != nil {
+			return c.streamError(err)
+		}
+		f(pod.Hint{UID: uidOf(ev), Why: whyOf(ev)})
+	}
+}
+
+func (c *Client) streamError(err error) error {
+	if isUnimplemented(err) {
+		return fmt.Errorf("%w: %w", ErrNoEvents, err)
+	}
+	return fmt.Errorf("stream container events: %w", c.explain(err))
+}
+
+// uidOf finds the pod of an event; empty when it does not say.
+func uidOf(ev *runtimeapi.ContainerEventResponse) types.UID {
+	if uid := ev.GetPodSandboxStatus().GetMetadata().GetUid(); uid != "" {
+		return types.UID(uid)
+	}
+	if uid := ev.GetPodSandboxStatus().GetLabels()[containerspec.LabelPodUID]; uid != "" {
+		return types.UID(uid)
+	}
+	for _, s := range ev.GetContainersStatuses() {
+		if uid := s.GetLabels()[containerspec.LabelPodUID]; uid != "" {
+			return types.UID(uid)
+		}
+	}
+	return ""
+}
+
+// whyOf is the event's name for people: "container stopped".
+func whyOf(ev *runtimeapi.ContainerEventResponse) string {
+	name := strings.TrimSuffix(ev.GetContainerEventType().String(), "_EVENT")
+	return strings.ToLower(strings.ReplaceAll(name, "_", " "))
+}

@@ -1,0 +1,69 @@
+package cri
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// ImagePresent looks an image up by name, digest or ID. imageRef is what a
+// container is to be made from; size is in bytes, 0 when unknown. Failures have
+// reason ImageInspectError.
+func (c *Client) ImagePresent(ctx context.Context, ref string) (imageRef string, size int64, ok bool, err error) {
+	image, err := c.imageStatus(ctx, ref)
+	if err != nil {
+		return "", 0, false, fail(reasonInspectImage, err)
+	}
+	if image.GetId() == "" {
+		return "", 0, false, nil
+	}
+	return image.GetId(), int64(min(image.GetSize(), math.MaxInt64)), true, nil // #nosec G115 -- limited
+}
+
+// imageStatus returns an image, or nil when it is not there.
+func (c *Client) imageStatus(ctx context.Context, ref string) (*runtimeapi.Image, error) {
+	resp, err := call(ctx, c, "image_status", c.cfg.RequestTimeout, c.images.ImageStatus,
+		&runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: ref}})
+	if err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("look up image %q: %w", ref, err)
+	}
+	return resp.GetImage(), nil
+}
+
+// PullImage pulls an image and returns what to make a container from. There is
+// no deadline but ctx's: progress is the runtime's. auth may be nil. Failures
+// have reason ErrImagePull, or the one that the runtime names.
+func (c *Client) PullImage(ctx context.Context, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error) {
+	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: userSpecified}}
+	if auth != nil {
+		req.Auth = &runtimeapi.AuthConfig{
+			Username: auth.Username, Password: auth.Password, Auth: auth.Auth, ServerAddress: auth.ServerAddress,
+			IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
+		}
+	}
+	resp, err := call(ctx, c, "pull_image", 0, c.images.PullImage, req)
+	if err != nil {
+		return "", fail(pullReason(err), err)
+	}
+	if resp.GetImageRef() == "" {
+		return "", fail(reasonPullImage, fmt.Errorf("the runtime returned no reference for image %q", ref))
+	}
+	return resp.GetImageRef(), nil
+}
+
+// pullReason lets a runtime name the failure in the first word of its message
+// (cri-api: pkg/errors).
+func pullReason(err error) string {
+	_, text, _ := strings.Cut(err.Error(), "desc = ")
+	for _, reason := range []string{"RegistryUnavailable", "SignatureValidationFailed"} {
+		if strings.HasPrefix(text, reason) {
+			return reason
+		}
+	}
+	return reasonPullImage
+}
