@@ -82,9 +82,32 @@ func checkKind(path string, doc map[string]any) Problems {
 	return problems
 }
 
+// withoutNulls returns v without the map entries that are null, because null means unset and
+// not every Go type of the API accepts it.
+func withoutNulls(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, value := range v {
+			if value != nil {
+				out[key] = withoutNulls(value)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = withoutNulls(item)
+		}
+		return out
+	default:
+		return v
+	}
+}
+
 // decodeConfig turns a checked document into the Go type.
 func decodeConfig(source string, doc map[string]any) (*v1beta1.KubeletConfiguration, error) {
-	text, err := json.Marshal(doc)
+	text, err := json.Marshal(withoutNulls(doc))
 	if err != nil {
 		return nil, fmt.Errorf("%s: encode: %w", source, err)
 	}

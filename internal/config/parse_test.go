@@ -256,6 +256,13 @@ func TestStrictFiles(t *testing.T) {
 	wantText(t, refused(t, machine(nil), "--config-dir=/none"), "/none: --config-dir", "create the directory")
 }
 
+func TestNullMeansUnset(t *testing.T) {
+	cfg := mustParse(t, map[string]string{"/c": header + "runtimeRequestTimeout: null\nport: ~\nlogging: {flushFrequency: null}\nevictionHard: {pid.available: null}\n"}, "--config=/c")
+	if cfg.Runtime.RequestTimeout != 2*time.Minute || cfg.Server.Port != 10250 || cfg.Logging.FlushFrequency != 5*time.Second || len(cfg.Node.EvictionHard) != 0 {
+		t.Errorf("unexpected result: %+v", cfg)
+	}
+}
+
 func TestUnreadableHost(t *testing.T) {
 	env := machine(nil)
 	env.CgroupV2 = func() (bool, error) { return false, nil }
