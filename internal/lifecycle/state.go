@@ -24,6 +24,14 @@ type operation struct {
 	pod.Operation
 	action plan.Action
 	cancel context.CancelFunc
+	// abandoned: the plan gave it up, so that its failure means nothing.
+	abandoned bool
+}
+
+// abandon ends an operation that has lost its purpose.
+func (o *operation) abandon() {
+	o.abandoned = true
+	o.cancel()
 }
 
 // result is how an operation ended.
@@ -141,7 +149,9 @@ func (s *state) begin(op *operation) {
 func (s *state) end(r result, took time.Duration, now time.Time) {
 	t := r.op.Target
 	delete(s.ops, t)
-	if r.err != nil {
+	if r.err != nil && r.op.abandoned {
+		s.note(fmt.Sprintf("%s of %s given up after %s", r.op.Verb, t, took.Round(time.Millisecond)))
+	} else if r.err != nil {
 		s.note(fmt.Sprintf("%s of %s failed after %s: %v", r.op.Verb, t, took.Round(time.Millisecond), r.err))
 		s.fail(r.op.Verb, t, r.err, now)
 	} else {
@@ -194,6 +204,20 @@ func (s *state) fail(verb string, t pod.Target, err error, now time.Time) {
 		at.Count = last.Count + 1
 	}
 	s.attempts[t] = at
+}
+
+// forgive drops the failed starts of containers that run after all: the effect
+// was done and only the reply was lost.
+func (s *state) forgive() {
+	for t, at := range s.attempts {
+		name, ok := t.Container()
+		if !ok || at.Verb != "StartContainer" {
+			continue
+		}
+		if latest := s.observed.Latest(name); latest != nil && latest.State == pod.ContainerRunning {
+			delete(s.attempts, t)
+		}
+	}
 }
 
 // guard takes out of the plan what was just done with success and is wanted

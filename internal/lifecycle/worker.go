@@ -93,7 +93,7 @@ func (w *worker) run(ctx context.Context) {
 				return
 			}
 			for _, t := range p.Cancel {
-				s.ops[t].cancel()
+				s.ops[t].abandon()
 			}
 			for _, a := range p.Actions {
 				w.start(ctx, s, a)
@@ -154,6 +154,7 @@ func (w *worker) observe(ctx context.Context, s *state) {
 	s.observeFailures, s.observeAgain = 0, time.Time{}
 	o.At = time.Now()
 	s.observed, s.stale = o, false
+	s.forgive()
 }
 
 // start begins one action on a goroutine of its own.

@@ -72,11 +72,26 @@ func (in *Input) Finished(c *corev1.Container) bool {
 	if in.Busy(ContainerTarget(c.Name)) {
 		return false
 	}
-	if latest := in.Observed.Latest(c.Name); latest != nil {
+	if latest := in.Latest(c.Name); latest != nil {
 		return latest.State == ContainerExited && !Restartable(in.Pod, latest.ExitCode)
 	}
 	prior := in.PriorContainer(c.Name)
 	return prior != nil && prior.State.Terminated != nil && !Restartable(in.Pod, prior.State.Terminated.ExitCode)
+}
+
+// Latest returns the newest instance of a container, or nil. A dead instance
+// that is older than the one last published is not it: the newest was removed
+// first.
+func (in *Input) Latest(name string) *Container {
+	latest := in.Observed.Latest(name)
+	if latest == nil || latest.State != ContainerExited {
+		return latest
+	}
+	prior := in.PriorContainer(name)
+	if prior != nil && int(prior.RestartCount) > latest.Attempt && prior.ContainerID != "" && !strings.HasSuffix(prior.ContainerID, latest.ID) {
+		return nil
+	}
+	return latest
 }
 
 // PriorContainer returns the last published status of a container, or nil.
@@ -92,7 +107,7 @@ func (in *Input) PriorContainer(name string) *corev1.ContainerStatus {
 // Restart returns when the container's dead instance may be followed by the
 // next one; nil while it is not dead or not to be restarted.
 func (in *Input) Restart(c *corev1.Container) *Restart {
-	latest := in.Observed.Latest(c.Name)
+	latest := in.Latest(c.Name)
 	if latest == nil || latest.State != ContainerExited || !Restartable(in.Pod, latest.ExitCode) {
 		return nil
 	}

@@ -31,7 +31,7 @@ func containers(in *pod.Input) []corev1.ContainerStatus {
 
 func container(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
 	var st corev1.ContainerStatus
-	if latest := in.Observed.Latest(c.Name); latest != nil {
+	if latest := in.Latest(c.Name); latest != nil {
 		st = observed(in, c, latest)
 	} else {
 		st = unobserved(in, c)
@@ -56,6 +56,9 @@ func observed(in *pod.Input, c *corev1.Container, latest *pod.Container) corev1.
 		st.LastTerminationState = prior.LastTerminationState
 	} else if prior != nil && prior.State.Terminated != nil && prior.ContainerID != st.ContainerID {
 		st.LastTerminationState = prior.State
+	}
+	if prior := in.PriorContainer(c.Name); prior != nil {
+		st.RestartCount = max(st.RestartCount, prior.RestartCount)
 	}
 	if w := waitingReason(in, c); w != nil {
 		if st.State.Terminated != nil {
@@ -126,7 +129,7 @@ func unobserved(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
 // waitingReason says why a container that should run does not; nil when there
 // is nothing special to say.
 func waitingReason(in *pod.Input, c *corev1.Container) *corev1.ContainerStateWaiting {
-	latest := in.Observed.Latest(c.Name)
+	latest := in.Latest(c.Name)
 	if in.Stop != nil || pod.Terminal(in.Prior.Phase) || in.Finished(c) || latest != nil && latest.State == pod.ContainerRunning {
 		return nil
 	}

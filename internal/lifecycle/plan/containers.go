@@ -25,7 +25,7 @@ func startable(in *pod.Input, p *Plan) []due {
 		if in.Busy(pod.ContainerTarget(c.Name)) || in.Finished(c) {
 			continue
 		}
-		latest := in.Observed.Latest(c.Name)
+		latest := in.Latest(c.Name)
 		if latest == nil {
 			list = append(list, due{spec: c, attempt: firstAttempt(in, c.Name)})
 			continue
@@ -40,7 +40,7 @@ func startable(in *pod.Input, p *Plan) []due {
 			list = append(list, due{spec: c, latest: latest, attempt: latest.Attempt, crashCount: max(latest.CrashCount, 0)})
 		case pod.ContainerExited:
 			if r := restart(in, p, c, latest); r != nil {
-				list = append(list, due{spec: c, latest: latest, attempt: latest.Attempt + 1, crashCount: r.CrashCount})
+				list = append(list, due{spec: c, latest: latest, attempt: nextAttempt(in, latest), crashCount: r.CrashCount})
 			}
 		}
 	}
@@ -99,6 +99,16 @@ func firstAttempt(in *pod.Input, name string) int {
 		return int(prior.RestartCount) + 1
 	}
 	return int(prior.RestartCount)
+}
+
+// nextAttempt follows the dead instance and never goes back behind what was
+// published.
+func nextAttempt(in *pod.Input, latest *pod.Container) int {
+	next := latest.Attempt + 1
+	if prior := in.PriorContainer(latest.Name); prior != nil && int(prior.RestartCount) > latest.Attempt {
+		next = int(prior.RestartCount) + 1
+	}
+	return next
 }
 
 // start starts the due containers in the sandbox. The first start of each

@@ -1,0 +1,267 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/test/fakecri"
+)
+
+var (
+	histories = flag.Uint64("histories", 400, "random histories to run")
+	firstSeed = flag.Uint64("seed", 0, "seed of the first history")
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func makePod(uid string, policy corev1.RestartPolicy, containers ...string) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: uid, Namespace: "default", UID: types.UID(uid)}}
+	p.Spec.RestartPolicy = policy
+	links := true
+	p.Spec.EnableServiceLinks = &links
+	for _, c := range containers {
+		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: c, Image: "img"})
+	}
+	return p
+}
+
+// behave scripts the story of TestCrashAtEveryEffect.
+func behave(podName, container string, attempt int) fakecri.Behaviour {
+	switch {
+	case podName == "job":
+		return fakecri.Behaviour{RunFor: 3 * time.Second}
+	case container == "crashes" && attempt < 2:
+		return fakecri.Behaviour{RunFor: 2 * time.Second, ExitCode: 1}
+	case container == "stubborn":
+		return fakecri.Behaviour{IgnoreTerm: true}
+	}
+	return fakecri.Behaviour{TermAfter: 100 * time.Millisecond}
+}
+
+// story is what happens in TestCrashAtEveryEffect: pods come, crash, complete
+// and go. It takes about a minute of fake time.
+func story(s *Sim) {
+	s.API.Create(makePod("web", corev1.RestartPolicyAlways, "main", "crashes"))
+	s.API.Create(makePod("job", corev1.RestartPolicyNever, "work"))
+	s.API.Create(makePod("gone", corev1.RestartPolicyAlways, "main", "stubborn"))
+	time.Sleep(5 * time.Second)
+	s.API.Delete("gone", 10*time.Second)
+	time.Sleep(time.Second)
+	s.Runtime.MarkStopped("gone")
+	time.Sleep(60 * time.Second)
+	s.Runtime.MarkStopped("web")
+	s.API.Delete("web", 5*time.Second)
+	time.Sleep(60 * time.Second)
+}
+
+// TestCrashAtEveryEffect kills the agent before and after each single effect it
+// asks for, starts it again on the same runtime, disk and API, and requires the
+// same end and no step that must never be.
+func TestCrashAtEveryEffect(t *testing.T) {
+	total := 0
+	synctest.Test(t, func(t *testing.T) {
+		total = runStory(t, 0, false)
+	})
+	if total < 40 {
+		t.Fatalf("the undisturbed story has only %d effects", total)
+	}
+	for k := 1; k <= total; k++ {
+		for _, after := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) { runStory(t, k, after) })
+			if t.Failed() {
+				t.Fatalf("killed at effect %d of %d (after it: %v)", k, total, after)
+			}
+		}
+	}
+	t.Logf("%d histories: killed before and after each of %d effects", 2*total+1, total)
+}
+
+// runStory runs the story with one crash and returns the number of effects.
+func runStory(t *testing.T, crash int, after bool) int {
+	s := New(fakecri.Config{Behave: behave})
+	defer s.Close()
+	mustStart(t, s, crash, after)
+	told := make(chan struct{})
+	go func() { story(s); close(told) }()
+	if crash > 0 {
+		select {
+		case <-s.Crashed():
+			mustStart(t, s, 0, false)
+		case <-told:
+			return 0 // another order of effects: this one did not come
+		}
+	}
+	<-told
+	synctest.Wait()
+	verify(t, s, "job")
+	if job := s.API.Pod("job"); job == nil || job.Status.Phase != corev1.PodSucceeded || job.Status.ContainerStatuses[0].RestartCount != 0 {
+		t.Errorf("the job did not succeed once: %+v", job)
+	}
+	return s.Effects()
+}
+
+func mustStart(t *testing.T, s *Sim, crash int, after bool) {
+	t.Helper()
+	if err := s.Start(crash, after); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verify checks what must hold at the end of every history: only the named pods
+// are left, nothing leaked, nothing forbidden was ever done.
+func verify(t *testing.T, s *Sim, left ...string) {
+	t.Helper()
+	var names []string
+	for _, p := range s.API.Pods() {
+		names = append(names, p.Name)
+	}
+	if strings.Join(names, " ") != strings.Join(left, " ") {
+		t.Errorf("pods left: %v, want %v", names, left)
+		for _, v := range s.Views() {
+			t.Logf("%s: %s waits %+v", v.Ref, v.Stage, v.Waits)
+			for _, e := range v.Timeline {
+				t.Logf("   %s %s", e.At.Format(time.TimeOnly), e.Text)
+			}
+		}
+	}
+	for _, v := range s.Runtime.Violations() {
+		t.Errorf("runtime: %s", v)
+	}
+	for _, w := range s.API.Wrong() {
+		t.Errorf("API: %s", w)
+	}
+	for _, l := range s.Leaks() {
+		t.Errorf("leak: %s", l)
+	}
+	if t.Failed() {
+		for _, e := range s.Runtime.Journal() {
+			t.Logf("%s %-16s %s/%s #%d %s %s", e.At.Format("15:04:05.000"), e.Verb, e.PodUID, e.Name, e.Attempt, e.ID, e.Note)
+		}
+	}
+}
+
+// TestRandomHistories lets a seeded fate play: faults in calls and events,
+// crashes of containers, sandboxes, runtime and agent, deletions of all kinds.
+// Afterwards the faults end, and everything must come to the right end.
+func TestRandomHistories(t *testing.T) {
+	for seed := *firstSeed; seed < *firstSeed+*histories; seed++ {
+		synctest.Test(t, func(t *testing.T) { history(t, seed) })
+		if t.Failed() {
+			t.Fatalf("history of seed %d failed (repeat with -seed %d -histories 1)", seed, seed)
+		}
+	}
+}
+
+func history(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	faults, calm := fakecri.RandomFaults(seed, 0.05), false
+	s := New(fakecri.Config{
+		Behave: func(_, container string, attempt int) fakecri.Behaviour {
+			h := fakecri.Behaviour{TermAfter: time.Duration(rng.IntN(3000)) * time.Millisecond, IgnoreTerm: rng.IntN(4) == 0}
+			if rng.IntN(3) == 0 && !calm {
+				h.RunFor, h.ExitCode = time.Duration(1+rng.IntN(20))*time.Second, int32(rng.IntN(2))
+			}
+			return h
+		},
+		Fault: func(c fakecri.Call) fakecri.Fault {
+			if calm {
+				return fakecri.Fault{}
+			}
+			return faults(c)
+		},
+		EventFault: fakecri.RandomEventFaults(seed, 0.2),
+	})
+	defer s.Close()
+	mustStart(t, s, 0, false)
+	uids := map[string]bool{}
+	for step := range 12 {
+		fate(t, s, rng, step, uids)
+		time.Sleep(time.Duration(rng.IntN(15000)) * time.Millisecond)
+	}
+	calm = true
+	time.Sleep(20 * time.Minute)
+	synctest.Wait()
+	settled(t, s)
+	for uid := range uids {
+		s.API.Delete(types.UID(uid), 5*time.Second)
+	}
+	synctest.Wait()
+	for uid := range uids {
+		s.Runtime.MarkStopped(uid)
+	}
+	time.Sleep(5 * time.Minute)
+	synctest.Wait()
+	verify(t, s)
+}
+
+// fate does one thing to the node.
+func fate(t *testing.T, s *Sim, rng *rand.Rand, step int, uids map[string]bool) {
+	some := func() string {
+		if len(uids) == 0 {
+			return ""
+		}
+		return slices.Sorted(maps.Keys(uids))[rng.IntN(len(uids))]
+	}
+	switch rng.IntN(9) {
+	case 0, 1, 2:
+		uid := fmt.Sprintf("p%d", step)
+		policy := []corev1.RestartPolicy{"Always", "OnFailure", "Never"}[rng.IntN(3)]
+		s.API.Create(makePod(uid, policy, []string{"a", "b", "c"}[:1+rng.IntN(3)]...))
+		uids[uid] = true
+	case 3:
+		s.Kill()
+		time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
+		mustStart(t, s, 0, false)
+	case 4:
+		if uid := some(); uid != "" {
+			s.API.Delete(types.UID(uid), time.Duration(1+rng.IntN(30))*time.Second)
+		}
+	case 5:
+		if uid := some(); uid != "" {
+			s.API.Remove(types.UID(uid))
+			delete(uids, uid)
+		}
+	case 6:
+		s.Runtime.KillByName(some(), "a", int32(rng.IntN(2)))
+	case 7:
+		for _, sb := range s.Runtime.Snapshot().Sandboxes {
+			if rng.IntN(2) == 0 {
+				s.Runtime.KillSandbox(sb.ID)
+			}
+		}
+	case 8:
+		s.Runtime.Restart(fakecri.Restart{Down: time.Duration(rng.IntN(10000)) * time.Millisecond})
+	}
+}
+
+// settled checks that each pod that was not deleted is where it has to be.
+func settled(t *testing.T, s *Sim) {
+	t.Helper()
+	snap := s.Runtime.Snapshot()
+	for _, p := range s.API.Pods() {
+		running := len(snap.Running(string(p.UID)))
+		switch {
+		case p.DeletionTimestamp != nil:
+			t.Errorf("%s is deleted but still there", p.Name)
+		case pod.Terminal(p.Status.Phase):
+			if running > 0 {
+				t.Errorf("%s is %s but %d containers run", p.Name, p.Status.Phase, running)
+			}
+		case p.Spec.RestartPolicy == corev1.RestartPolicyAlways && running != len(p.Spec.Containers):
+			t.Errorf("%s: %d of %d containers run, status %+v", p.Name, running, len(p.Spec.Containers), p.Status.ContainerStatuses)
+		}
+	}
+}
