@@ -31,6 +31,9 @@ type Node struct {
 	// means 100 ms.
 	NoCPUQuota bool
 	CPUPeriod  time.Duration
+	// CgroupV1 says that the node has no unified hierarchy, where the runtime
+	// refuses settings of cgroup v2.
+	CgroupV1 bool
 	// NoMemoryQoS turns the MemoryQoS feature gate off.
 	NoMemoryQoS bool
 	// NoSwap writes memory.swap.max=0: the node has a swap controller and pods

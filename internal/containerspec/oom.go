@@ -3,6 +3,8 @@ package containerspec
 import (
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 const (
@@ -22,7 +24,7 @@ func oomScoreAdj(p *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 	if nodeCritical(p) {
 		return oomGuaranteed
 	}
-	switch qosClass(p) {
+	switch pod.QOS(p) {
 	case corev1.PodQOSGuaranteed:
 		return oomGuaranteed
 	case corev1.PodQOSBestEffort:
@@ -83,52 +85,4 @@ func nodeCritical(p *corev1.Pod) bool {
 	_, mirror := p.Annotations[configMirror]
 	static := known && source != "api"
 	return static || mirror || p.Spec.Priority != nil && *p.Spec.Priority >= criticalPriority
-}
-
-// qosClass is the class the API server wrote, or the one that follows from the
-// spec.
-func qosClass(p *corev1.Pod) corev1.PodQOSClass {
-	if p.Status.QOSClass != "" {
-		return p.Status.QOSClass
-	}
-	if resourcehelper.IsPodLevelResourcesSet(p) {
-		return qosOf(p.Spec.Resources)
-	}
-	class := corev1.PodQOSClass("")
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			c := qosOf(&list[i].Resources)
-			if class != "" && class != c {
-				return corev1.PodQOSBurstable
-			}
-			class = c
-		}
-	}
-	if class == "" {
-		return corev1.PodQOSBestEffort
-	}
-	return class
-}
-
-// qosOf is the class of one set of requests and limits: Guaranteed needs CPU
-// and memory, each with a request equal to its limit.
-func qosOf(r *corev1.ResourceRequirements) corev1.PodQOSClass {
-	if len(r.Requests) == 0 && len(r.Limits) == 0 {
-		return corev1.PodQOSBestEffort
-	}
-	equal, set := true, 0
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		request, limit := r.Requests[name], r.Limits[name]
-		equal = equal && request.Equal(limit)
-		if !limit.IsZero() {
-			set++
-		}
-	}
-	switch {
-	case equal && set == 2:
-		return corev1.PodQOSGuaranteed
-	case equal && set == 0:
-		return corev1.PodQOSBestEffort
-	}
-	return corev1.PodQOSBurstable
 }

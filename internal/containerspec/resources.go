@@ -46,7 +46,7 @@ func linuxResources(cpuRequest, cpuLimit, memoryLimit int64, node *Node) *runtim
 		}
 		r.CpuPeriod, r.CpuQuota = period.Microseconds(), Quota(cpuLimit, period)
 	}
-	if node.OOMKillGroup {
+	if node.OOMKillGroup && !node.CgroupV1 {
 		r.Unified = map[string]string{"memory.oom.group": "1"}
 	}
 	return r
@@ -71,6 +71,9 @@ func containerResources(p *corev1.Pod, c *corev1.Container, node *Node) *runtime
 	r := linuxResources(cpuRequest.MilliValue(), cpuLimit.MilliValue(), memoryLimit.Value(), node)
 	r.OomScoreAdj = oomScoreAdj(p, c, node.MemoryCapacity)
 	r.HugepageLimits = hugepages(p, c, node.HugePageSizes)
+	if node.CgroupV1 {
+		return r
+	}
 	if r.Unified == nil {
 		r.Unified = map[string]string{}
 	}

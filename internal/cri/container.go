@@ -14,8 +14,9 @@ import (
 
 // CreateContainer makes a container and returns its ID. A container that an
 // earlier call made for the same attempt and sandbox is taken over as long as
-// it has not ended. Failures have reason CreateContainerConfigError when the
-// runtime was not asked, else CreateContainerError.
+// it has not ended. The directory of its log has to exist. Failures have reason
+// CreateContainerConfigError when the runtime was not asked, else
+// CreateContainerError.
 func (c *Client) CreateContainer(ctx context.Context, req pod.ContainerRequest) (string, error) {
 	node := c.cfg.Node()
 	cfg, err := containerspec.Container(req, node)
@@ -28,9 +29,6 @@ func (c *Client) CreateContainer(ctx context.Context, req pod.ContainerRequest) 
 	}
 	if err := c.imageUser(ctx, cfg, req); err != nil {
 		return "", err
-	}
-	if err := makeLogDir(sandbox.GetLogDirectory(), req.Container.Name); err != nil {
-		return "", failPlain(reasonConfig, err)
 	}
 	resp, err := call(ctx, c, "create_container", c.cfg.RequestTimeout, c.runtime.CreateContainer,
 		&runtimeapi.CreateContainerRequest{PodSandboxId: req.SandboxID, Config: cfg, SandboxConfig: sandbox})

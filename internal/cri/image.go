@@ -35,10 +35,15 @@ func (c *Client) imageStatus(ctx context.Context, ref string) (*runtimeapi.Image
 	return resp.GetImage(), nil
 }
 
-// PullImage pulls an image and returns what to make a container from. There is
-// no deadline but ctx's: progress is the runtime's. auth may be nil. Failures
+// PullImage pulls an image as nobody in particular, see [Client.PullImageAs].
+func (c *Client) PullImage(ctx context.Context, ref, userSpecified string) (imageRef string, err error) {
+	return c.PullImageAs(ctx, ref, userSpecified, nil)
+}
+
+// PullImageAs pulls an image and returns what to make a container from. There
+// is no deadline but ctx's: progress is the runtime's. auth may be nil. Failures
 // have reason ErrImagePull, or the one that the runtime names.
-func (c *Client) PullImage(ctx context.Context, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error) {
+func (c *Client) PullImageAs(ctx context.Context, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error) {
 	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: userSpecified}}
 	if auth != nil {
 		req.Auth = &runtimeapi.AuthConfig{

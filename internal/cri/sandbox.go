@@ -3,8 +3,6 @@ package cri
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -12,9 +10,6 @@ import (
 	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
-
-// logDirMode lets log shippers in, as the kubelet does.
-const logDirMode = 0o755
 
 // CreateSandbox makes and starts a sandbox and returns its ID. A sandbox that
 // an earlier call made for the same attempt is taken over. Failures have reason
@@ -29,9 +24,6 @@ func (c *Client) CreateSandbox(ctx context.Context, req pod.SandboxRequest) (str
 			Reason:  reasonCreateSandbox,
 			Message: fmt.Sprintf("pod %q asks for runtimeClassName %q, which this agent does not support yet", req.Pod.Name, *class),
 		}
-	}
-	if err := makeLogDir(cfg.GetLogDirectory()); err != nil {
-		return "", fail(reasonCreateSandbox, err)
 	}
 	// Setting up a pod's network may take long; the kubelet waits twice as long too.
 	resp, err := call(ctx, c, "run_podsandbox", 2*c.cfg.RequestTimeout, c.runtime.RunPodSandbox,
@@ -104,18 +96,6 @@ func (c *Client) RemoveSandbox(ctx context.Context, id string) error {
 		&runtimeapi.RemovePodSandboxRequest{PodSandboxId: id})
 	if err != nil && !isNotFound(err) {
 		return fail(reasonRemoveSandbox, fmt.Errorf("remove sandbox %s: %w", id, err))
-	}
-	return nil
-}
-
-// makeLogDir makes a directory for the runtime to write logs to; none for an
-// empty name.
-func makeLogDir(elem ...string) error {
-	if elem[0] == "" {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Join(elem...), logDirMode); err != nil { // #nosec G301 -- log shippers read it
-		return fmt.Errorf("make the log directory: %w", err)
 	}
 	return nil
 }
