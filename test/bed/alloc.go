@@ -77,7 +77,7 @@ func allocate(ctx context.Context, o Options) (*keeper.Spec, error) {
 	}
 	s := &keeper.Spec{
 		Name: o.Name, Dir: dir, Index: index, Ports: chosen,
-		CgroupRoot: "/nab-" + o.Name, Bridge: fmt.Sprintf("nab%d", index), Network: "nab-" + o.Name,
+		CgroupRoot: "/nab-" + o.Name, Bridge: fmt.Sprintf("nab%d", index), Network: "nab_" + o.Name + "_net",
 		Gateway: subnetAddress(index, 1), Subnet: subnetAddress(index, 0) + "/22",
 		Before: keeper.Survey(ctx, others),
 		Info: map[string]string{

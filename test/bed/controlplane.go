@@ -54,7 +54,7 @@ func (b *Bed) etcdArgs() []string {
 		"--data-dir=" + filepath.Join(b.Dir, "etcd"), "--unsafe-no-fsync", "--name=bed", "--log-level=warn",
 		"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
 		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=bed=" + peer,
-		"--heartbeat-interval=500", "--election-timeout=5000",
+		"--heartbeat-interval=20", "--election-timeout=200",
 	}
 }
 

@@ -78,8 +78,8 @@ func Survey(ctx context.Context, others []*Spec) Before {
 // beds share goes with the last of them.
 func removeOutside(ctx context.Context, s *Spec, run runner) error {
 	var errs []error
-	for _, link := range logLinks(s) {
-		errs = append(errs, os.Remove(link))
+	for _, file := range outsideFiles(s) {
+		errs = append(errs, os.Remove(file))
 	}
 	others, _, err := All(filepath.Dir(s.Dir))
 	if err != nil {
@@ -123,11 +123,11 @@ func removeEmpty(dir string) {
 	_ = unix.Rmdir(dir)
 }
 
-// logLinks are the links to the bed's logs that an agent keeps in a folder
-// fixed for all.
-func logLinks(s *Spec) []string {
+// outsideFiles are what components keep of this bed in folders that are fixed
+// for all: links to its logs and the results of its network plugins.
+func outsideFiles(s *Spec) []string {
+	list, _ := filepath.Glob("/var/lib/cni/results/" + s.Network + "-*")
 	names, _ := filepath.Glob("/var/log/containers/*")
-	var list []string
 	for _, name := range names {
 		if target, err := os.Readlink(name); err == nil && strings.HasPrefix(target, s.Dir+"/") {
 			list = append(list, name)

@@ -202,8 +202,8 @@ func Leftovers(ctx context.Context, s *Spec) ([]string, error) {
 	for _, r := range rules {
 		list = append(list, "iptables "+r)
 	}
-	for _, l := range logLinks(s) {
-		list = append(list, "link "+l)
+	for _, f := range outsideFiles(s) {
+		list = append(list, "file "+f)
 	}
 	if _, err := os.Stat(s.Dir); err == nil {
 		list = append(list, "folder "+s.Dir)
