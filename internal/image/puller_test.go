@@ -118,8 +118,7 @@ func TestPolicies(t *testing.T) {
 }
 
 func reasonOf(err error) string {
-	var f *pod.Failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*pod.Failure](err); ok {
 		return f.Reason
 	}
 	if err != nil {

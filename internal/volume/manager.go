@@ -73,8 +73,7 @@ func (m *Manager) Mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error)
 }
 
 func failure(err error) error {
-	var f *pod.Failure
-	if errors.As(err, &f) {
+	if _, ok := errors.AsType[*pod.Failure](err); ok {
 		return err
 	}
 	return &pod.Failure{Reason: ReasonFailedMount, Message: err.Error(), Err: err}
