@@ -79,9 +79,9 @@ func (b *Bed) writeAgent() error {
 
 // Agent is the name of the agent that the node has now.
 func (b *Bed) Agent() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.agent
+	b.live.mu.Lock()
+	defer b.live.mu.Unlock()
+	return b.live.agent
 }
 
 // SwitchAgent stops the agent and starts the named one in its place: same
@@ -96,9 +96,9 @@ func (b *Bed) SwitchAgent(ctx context.Context, name string) error {
 	if err := agent.Stop(ctx); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	b.agent = name
-	b.mu.Unlock()
+	b.live.mu.Lock()
+	b.live.agent = name
+	b.live.mu.Unlock()
 	if name == NoAgent {
 		return nil
 	}

@@ -55,6 +55,9 @@ func allocate(ctx context.Context, o Options) (*keeper.Spec, error) {
 	if err := clearOld(ctx, dir); err != nil {
 		return nil, err
 	}
+	if err := clearAbandoned(ctx, base); err != nil {
+		return nil, err
+	}
 	unlock, err := keeper.LockBase(ctx, base)
 	if err != nil {
 		return nil, err
@@ -79,10 +82,10 @@ func allocate(ctx context.Context, o Options) (*keeper.Spec, error) {
 		Name: o.Name, Dir: dir, Index: index, Ports: chosen,
 		CgroupRoot: "/nab-" + o.Name, Bridge: fmt.Sprintf("nab%d", index), Network: "nab_" + o.Name + "_net",
 		Gateway: subnetAddress(index, 1), Subnet: subnetAddress(index, 0) + "/22",
-		Before: keeper.Survey(ctx, others),
+		Before: keeper.Survey(ctx, others), Starter: keeper.Self(),
 		Info: map[string]string{
 			"agent": o.Agent, "nodeName": o.NodeName, "rootDir": filepath.Join(dir, "agent"),
-			"standalone": fmt.Sprint(o.Standalone),
+			"standalone": fmt.Sprint(o.Standalone), "temporary": fmt.Sprint(o.temporary),
 		},
 	}
 	return s, s.Save()
@@ -102,6 +105,24 @@ func clearOld(ctx context.Context, dir string) error {
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("clean up after an earlier bed in %s: these stay: %v", dir, left)
+	}
+	return nil
+}
+
+// clearAbandoned removes beds of tests that ended so suddenly that not even
+// their keeper could tidy up. Named beds wait for whoever named them.
+func clearAbandoned(ctx context.Context, base string) error {
+	others, _, err := keeper.All(base)
+	if err != nil {
+		return err
+	}
+	for _, s := range others {
+		if s.Info["temporary"] != "true" || s.Starter.Alive() || keeper.NewClient(s).Alive(ctx) {
+			continue
+		}
+		if _, err := keeper.Clean(ctx, s.Dir); err != nil {
+			return fmt.Errorf("clean up after an abandoned bed: %w", err)
+		}
 	}
 	return nil
 }

@@ -62,6 +62,11 @@ type Bed struct {
 	ended    chan struct{} // closed when a keeper started here has ended
 	programs *programs
 
+	live session
+}
+
+// session is what changes while a bed runs.
+type session struct {
 	mu     sync.Mutex
 	agent  string
 	client kubernetes.Interface
@@ -112,7 +117,7 @@ func fromSpec(s *keeper.Spec, o Options) *Bed {
 		Name: s.Name, NodeName: o.NodeName, NodeIP: s.Gateway, CgroupRoot: s.CgroupRoot,
 		HealthzURL: fmt.Sprintf("http://127.0.0.1:%d/healthz", s.Ports["healthz"]),
 		Registry:   fmt.Sprintf("127.0.0.1:%d", s.Ports["registry"]),
-		options:    o, spec: s, keeper: keeper.NewClient(s), agent: o.Agent,
+		options:    o, spec: s, keeper: keeper.NewClient(s), live: session{agent: o.Agent},
 	}
 	if !o.Standalone {
 		b.Kubeconfig = in("admin.kubeconfig")

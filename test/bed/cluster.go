@@ -24,9 +24,9 @@ var ErrStandalone = errors.New("this bed is standalone: it has no control plane"
 
 // RESTConfig is the administrator's, without limits on the rate of requests.
 func (b *Bed) RESTConfig() (*rest.Config, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.config == nil {
+	b.live.mu.Lock()
+	defer b.live.mu.Unlock()
+	if b.live.config == nil {
 		if b.Kubeconfig == "" {
 			return nil, ErrStandalone
 		}
@@ -35,9 +35,9 @@ func (b *Bed) RESTConfig() (*rest.Config, error) {
 			return nil, fmt.Errorf("read the administrator's kubeconfig: %w", err)
 		}
 		config.QPS, config.Burst = 1000, 2000
-		b.config = config
+		b.live.config = config
 	}
-	return rest.CopyConfig(b.config), nil
+	return rest.CopyConfig(b.live.config), nil
 }
 
 // Client is the administrator's client. It panics on a standalone bed.
@@ -46,12 +46,12 @@ func (b *Bed) Client() kubernetes.Interface {
 	if err != nil {
 		panic(err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.client == nil {
-		b.client = kubernetes.NewForConfigOrDie(config)
+	b.live.mu.Lock()
+	defer b.live.mu.Unlock()
+	if b.live.client == nil {
+		b.live.client = kubernetes.NewForConfigOrDie(config)
 	}
-	return b.client
+	return b.live.client
 }
 
 // waitCluster returns when pods can be created: the API server may call the

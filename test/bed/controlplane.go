@@ -26,9 +26,9 @@ func (b *Bed) process(name string) (keeper.Process, error) {
 	case "containerd":
 		argv = []string{"--config", filepath.Join(b.Dir, "containerd.toml")}
 	case "agent":
-		b.mu.Lock()
-		agent := b.agent
-		b.mu.Unlock()
+		b.live.mu.Lock()
+		agent := b.live.agent
+		b.live.mu.Unlock()
 		if agent == NoAgent {
 			return keeper.Process{}, fmt.Errorf("bed %s has no agent", b.Name)
 		}

@@ -66,6 +66,8 @@ type Options struct {
 	Output io.Writer
 	// StartTimeout bounds the start without building; 0 means two minutes.
 	StartTimeout time.Duration
+
+	temporary bool // nobody knows the name
 }
 
 // names are short since paths of sockets are limited to 108 bytes.
@@ -75,6 +77,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Name == "" {
 		random := make([]byte, 4)
 		_, _ = rand.Read(random) // never fails
+		o.temporary = true
 		o.Name = "t" + hex.EncodeToString(random)
 	}
 	if !validName.MatchString(o.Name) {

@@ -22,6 +22,25 @@ type proc struct {
 	name        string
 }
 
+// Identity names one process for good: numbers are given again, but not with
+// the same start.
+type Identity struct {
+	PID   int    `json:"pid"`
+	Start string `json:"start"`
+}
+
+// Self is the identity of this process.
+func Self() Identity {
+	p, _ := readProc(os.Getpid())
+	return Identity{PID: os.Getpid(), Start: p.start}
+}
+
+// Alive reports whether that process still runs.
+func (i Identity) Alive() bool {
+	p, ok := readProc(i.PID)
+	return ok && p.start == i.Start
+}
+
 // processes finds the live processes of a bed: those that carry its mark, that
 // are in its cgroups, or that descend from such a process.
 func processes(s *Spec) ([]proc, error) {

@@ -35,6 +35,8 @@ type Spec struct {
 	Ports map[string]int `json:"ports"`
 	// Info is what the owner wants to find again.
 	Info map[string]string `json:"info,omitempty"`
+	// Starter is the process that asked for the bed.
+	Starter Identity `json:"starter"`
 	// Before records what existed on the machine before the bed.
 	Before Before `json:"before"`
 }
