@@ -10,7 +10,7 @@ import (
 
 const (
 	// askTimeout is how long the runtime may take to say how it is.
-	askTimeout = 10 * time.Second
+	askTimeout = 5 * time.Second
 	// impatience is the time between two questions while the answer is bad.
 	impatience = time.Second
 )
