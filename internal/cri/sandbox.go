@@ -62,7 +62,7 @@ func (c *Client) reservedSandbox(ctx context.Context, err error, req pod.Sandbox
 	return ""
 }
 
-// reservedFor reads the holder's ID from containerd's and CRI-O's complaint
+// reservedFor reads the holder's ID from containerd's complaint
 // `name "..." is reserved for "ID"`; empty when the error is another one.
 func reservedFor(err error) string {
 	_, rest, found := strings.Cut(err.Error(), "is reserved for ")

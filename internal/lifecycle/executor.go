@@ -42,7 +42,9 @@ func (j job) do(ctx context.Context, a plan.Action) (out outcome, err error) {
 	case plan.RemoveCgroup:
 		err = j.deps.Cgroups.Remove(ctx, j.ref)
 	case plan.RemoveLogs:
-		err = j.deps.Logs.RemovePod(j.ref)
+		if j.ref.Name != "" { // else its directory cannot be told; nothing was found there
+			err = j.deps.Logs.RemovePod(j.ref)
+		}
 	case plan.EnsureImage:
 		out.image, err = j.ensureImage(ctx, a.Container)
 	case plan.CreateSandbox:

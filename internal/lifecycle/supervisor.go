@@ -35,6 +35,9 @@ type Deps struct {
 	Status     StatusSink
 	Events     Recorder
 	Hooks      Hooks
+	// Leftovers names the pods that have something on the node's disk. It is
+	// asked once, when the sources and the runtime have been seen; nil: none.
+	Leftovers func() []pod.Ref
 	// Node returns what is known of the node now; it must be cheap.
 	Node func() pod.Node
 	Log  *zap.Logger
@@ -49,7 +52,10 @@ type Supervisor struct {
 	finished map[types.UID]bool
 	desired  pod.Desired
 	listed   []pod.Listing
+	// searched: the disk was looked at for what an earlier agent left behind.
+	searched bool
 	ended    chan types.UID
+	pings    chan struct{}
 	wg       sync.WaitGroup
 	readers  atomic.Pointer[map[types.UID]*worker]
 }
@@ -78,6 +84,7 @@ func NewSupervisor(deps Deps) *Supervisor {
 		workers:  map[types.UID]*entry{},
 		finished: map[types.UID]bool{},
 		ended:    make(chan types.UID),
+		pings:    make(chan struct{}),
 	}
 	s.readers.Store(&map[types.UID]*worker{})
 	return s
@@ -105,6 +112,7 @@ func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 			for _, e := range s.workers {
 				e.hint("the node changed")
 			}
+		case <-s.pings:
 		case uid := <-s.ended:
 			s.retire(uid)
 			s.reconcile(ctx)
@@ -167,13 +175,21 @@ func (s *Supervisor) orphans(ctx context.Context) {
 	for _, spec := range s.desired.Specs {
 		wanted[spec.Pod.UID] = true
 	}
+	refs := make([]pod.Ref, 0, len(s.listed))
 	for _, l := range s.listed {
-		uid := l.Ref.UID
+		refs = append(refs, l.Ref)
+	}
+	if s.deps.Leftovers != nil && !s.searched {
+		s.searched = true
+		refs = append(refs, s.deps.Leftovers()...)
+	}
+	for _, ref := range refs {
+		uid := ref.UID
 		if uid == "" || wanted[uid] || s.workers[uid] != nil {
 			continue
 		}
 		stop := &pod.Stop{Deadline: time.Now().Add(orphanGrace), Delete: true}
-		s.launch(ctx, l.Ref, assignment{stop: stop, gone: true})
+		s.launch(ctx, ref, assignment{stop: stop, gone: true})
 	}
 	s.listed = nil
 }

@@ -35,3 +35,10 @@ func ReasonOf(err error, fallback string) (reason, message string) {
 	}
 	return fallback, err.Error()
 }
+
+// Reason returns the reason of a failure anywhere in err's chain, or the
+// fallback.
+func Reason(err error, fallback string) string {
+	reason, _ := ReasonOf(err, fallback)
+	return reason
+}

@@ -45,6 +45,8 @@ type entry struct {
 	base    corev1.PodStatus
 	version string
 	retries int
+	// inflight: a request is under way, so base is about to change.
+	inflight bool
 }
 
 // New returns a writer; nothing is sent before [Writer.Run].
@@ -72,7 +74,7 @@ func (w *Writer) Publish(p *corev1.Pod, status corev1.PodStatus, finished bool) 
 		e.base, e.version = p.Status, p.ResourceVersion
 	}
 	e.pod, e.status, e.finished = p, status, e.finished || finished
-	if !e.finished && same(e) {
+	if !e.finished && !e.inflight && same(e) {
 		return
 	}
 	w.queue.Add(p.UID)
@@ -118,10 +120,12 @@ func (w *Writer) serve(ctx context.Context, uid types.UID) {
 		return
 	}
 	snapshot := *e
+	e.inflight = true
 	w.mu.Unlock()
 
 	err := w.send(ctx, &snapshot)
 	w.mu.Lock()
+	e.inflight = false
 	if w.entries[uid] != e {
 		w.mu.Unlock()
 		return // forgotten meanwhile
@@ -132,7 +136,7 @@ func (w *Writer) serve(ctx context.Context, uid types.UID) {
 		if newer(snapshot.version, e.version) {
 			e.base, e.version = snapshot.base, snapshot.version
 		}
-		if snapshot.finished {
+		if snapshot.finished && e.finished {
 			delete(w.entries, uid)
 		}
 		w.mu.Unlock()

@@ -198,6 +198,19 @@ func (d *Disk) set(m map[types.UID]bool, uid types.UID, there bool) {
 	}
 }
 
+// pods names every pod with something on the disk.
+func (d *Disk) pods() []pod.Ref {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var refs []pod.Ref
+	for _, m := range []map[types.UID]bool{d.volumes, d.cgroups, d.logs} {
+		for uid := range m {
+			refs = append(refs, pod.Ref{UID: uid, Namespace: "default", Name: string(uid)})
+		}
+	}
+	return refs
+}
+
 func (d *Disk) leaks(known map[string]bool) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

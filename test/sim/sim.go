@@ -61,7 +61,8 @@ func (s *Sim) run(ctx context.Context, client *cri.Client) {
 	sup := lifecycle.NewSupervisor(lifecycle.Deps{
 		Observer: client, Sandboxes: gatedSandboxes{g, client}, Containers: gatedContainers{g, client},
 		Images: gatedImages{g}, Volumes: gatedVolumes{g, s.Disk}, Cgroups: gatedCgroups{g, s.Disk}, Logs: gatedLogs{g, s.Disk},
-		Status: gatedStatus{g, s.API}, Events: noEvents{},
+		Leftovers: s.Disk.pods,
+		Status:    gatedStatus{g, s.API}, Events: noEvents{},
 		Node: func() pod.Node { return pod.Node{Name: "n", HostIPs: []string{"192.0.2.1"}, RuntimeName: "fake"} },
 		Log:  zap.NewNop(),
 	})

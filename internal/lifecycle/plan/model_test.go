@@ -63,6 +63,13 @@ func (w *world) decide() plan.Plan {
 	w.in.Observed.Sort()
 	w.in.Observed.At = w.in.Now
 	w.last = plan.Next(&w.in)
+	targets := map[pod.Target]bool{}
+	for _, a := range w.last.Actions {
+		if targets[a.Target()] {
+			w.bad("one plan has two actions on %s", a.Target())
+		}
+		targets[a.Target()] = true
+	}
 	w.in.Prior = podstatus.Compute(&w.in)
 	w.publish()
 	return w.last

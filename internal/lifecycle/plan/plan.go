@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"nodeagent.dev/nodeagent/internal/pod"
@@ -60,7 +61,7 @@ func Next(in *pod.Input) Plan {
 // do adds an action unless its target is busy or backed off.
 func (p *Plan) do(in *pod.Input, a Action, why string, args ...any) bool {
 	t := a.Target()
-	if in.Busy(t) {
+	if in.Busy(t) || slices.ContainsFunc(p.Actions, func(o Action) bool { return o.Target() == t }) {
 		return false
 	}
 	if at, failed := in.Attempts[t]; failed && at.Verb == a.Verb() {

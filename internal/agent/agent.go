@@ -1,0 +1,190 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"nodeagent.dev/nodeagent/internal/agent/inspect"
+	"nodeagent.dev/nodeagent/internal/config"
+	"nodeagent.dev/nodeagent/internal/cri"
+	"nodeagent.dev/nodeagent/internal/events"
+	"nodeagent.dev/nodeagent/internal/lifecycle"
+	"nodeagent.dev/nodeagent/internal/node"
+	"nodeagent.dev/nodeagent/internal/pleg"
+	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/status"
+)
+
+// rootMode is the kubelet's mode of its root directory.
+const rootMode = 0o750
+
+// Run runs the agent until ctx ends. Pods go on running after it. version is
+// what the node reports as its kubeletVersion.
+func Run(ctx context.Context, cfg *config.Config, version string) error {
+	log, err := newLogger(cfg.Logging)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }()
+	announce(cfg, version, log)
+	if err := prepareRoot(cfg.RootDir); err != nil {
+		return err
+	}
+	setOOMScore(cfg.OOMScoreAdj, log)
+	api, err := newClients(cfg, version)
+	if err != nil {
+		return err
+	}
+	m := newMetrics(cfg.NodeName, version)
+	spec := newNodeSpec(cfg, log)
+	runtime, err := cri.New(cri.Config{
+		RuntimeEndpoint: cfg.Runtime.Endpoint, ImageEndpoint: cfg.Runtime.ImageEndpoint,
+		RequestTimeout: cfg.Runtime.RequestTimeout, Node: spec.get, Observe: m.runtimeCall,
+	}, log.Named("cri"))
+	if err != nil {
+		return fmt.Errorf("reaching the container runtime (containerRuntimeEndpoint): %w", err)
+	}
+	defer func() { _ = runtime.Close() }()
+
+	p := parts{cfg: cfg, log: log, api: api, metrics: m, runtime: runtime, spec: spec}
+	return p.run(ctx, version)
+}
+
+// parts are what the wiring functions of this package share. It has no life of
+// its own: Run makes it, and nothing outlives Run.
+type parts struct {
+	cfg     *config.Config
+	log     *zap.Logger
+	api     clients
+	metrics *metrics
+	runtime *cri.Client
+	spec    *nodeSpec
+	// sup is set once the runtime has answered for the first time.
+	sup atomic.Pointer[lifecycle.Supervisor]
+}
+
+// run starts everything that does not need the runtime, then the rest.
+func (p *parts) run(ctx context.Context, version string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	recorder := p.recorder(ctx)
+	defer recorder.Close()
+	relister := p.relister()
+	n, err := p.newNode(version, recorder, relister)
+	if err != nil {
+		return err
+	}
+	p.spec.follow(n)
+	p.metrics.countPods(p.views)
+	group.Go(func() error { return n.Run(ctx) })
+	group.Go(func() error { return serveHealth(ctx, p.cfg.Server, p.metrics, p.alive, p.log.Named("health")) })
+	group.Go(func() error { return inspect.Serve(ctx, inspect.SocketPath(p.cfg.RootDir), p.views) })
+	group.Go(func() error { return p.core(ctx, n, recorder, relister) })
+	group.Go(func() error { return notify(ctx, p.alive, p.log.Named("systemd")) })
+	err = group.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	p.log.Info("nodeagent ends; its pods go on running", zap.Error(err))
+	return err
+}
+
+// recorder records events, or only logs them when there is no API server.
+func (p *parts) recorder(ctx context.Context) *events.Recorder {
+	if p.api.events == nil {
+		return events.New(ctx, nil, p.cfg.NodeName, p.log.Named("events"))
+	}
+	return events.New(ctx, p.api.events.CoreV1(), p.cfg.NodeName, p.log.Named("events"))
+}
+
+func (p *parts) relister() *pleg.PLEG {
+	return pleg.New(pleg.Config{
+		Relist: p.runtime.ListAll, Events: p.runtime.Events,
+		RelistTook:     observeSeconds(p.metrics.relistTook),
+		RelistInterval: observeSeconds(p.metrics.relistInterval),
+	}, p.log.Named("pleg"))
+}
+
+// core runs pods. It begins once the runtime has answered, since the cgroup
+// driver is the runtime's to say.
+func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Recorder, relister *pleg.PLEG) error {
+	rt, err := p.awaitRuntime(ctx)
+	if err != nil {
+		return err
+	}
+	deps, err := p.workerDeps(rt, n, recorder)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if p.api.main == nil {
+		deps.Status = noStatus{}
+	} else {
+		w := status.New(p.api.main.CoreV1(), p.log.Named("status"))
+		group.Go(func() error { return w.Run(ctx) })
+		deps.Status = w
+	}
+	sup := lifecycle.NewSupervisor(deps)
+	p.sup.Store(sup)
+	hints, listings := make(chan pod.Hint, 256), make(chan []pod.Listing, 1)
+	desired := make(chan pod.Desired)
+	group.Go(func() error { return p.runSources(ctx, desired) })
+	group.Go(func() error { return relister.Run(ctx, hints, listings) })
+	group.Go(func() error {
+		return sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, NodeChanged: changes(ctx, n)})
+	})
+	return group.Wait()
+}
+
+// views is what is known of all pods; nothing before the runtime has answered.
+func (p *parts) views() []*pod.View {
+	if sup := p.sup.Load(); sup != nil {
+		return sup.Views()
+	}
+	return nil
+}
+
+// alive returns an error when the loop that drives the pods does not answer.
+func (p *parts) alive(ctx context.Context) error {
+	if sup := p.sup.Load(); sup != nil {
+		return sup.Alive(ctx)
+	}
+	return nil
+}
+
+// announce says once what is run, and what of the configuration has no effect.
+func announce(cfg *config.Config, version string, log *zap.Logger) {
+	log.Info("nodeagent starts", zap.String("version", version), zap.String("node", cfg.NodeName),
+		zap.Bool("standalone", cfg.Standalone), zap.String("rootDir", cfg.RootDir), zap.String("runtime", cfg.Runtime.Endpoint))
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
+	if inert := cfg.Inert(); len(inert) > 0 {
+		log.Warn("these settings are accepted but have no effect in this version", zap.Strings("settings", inert))
+	}
+	if cfg.Standalone && cfg.StaticPodPath == "" {
+		log.Warn("nothing to do: there is neither an API server (--kubeconfig) nor a manifest directory (staticPodPath)")
+	}
+}
+
+// prepareRoot makes the root directory and checks that it can be written to.
+func prepareRoot(dir string) error {
+	const hint = "give nodeagent a directory it may write to (--root-dir), or run it as root"
+	if err := os.MkdirAll(dir, rootMode); err != nil {
+		return fmt.Errorf("making the root directory %s: %w; %s", dir, err, hint)
+	}
+	probe, err := os.CreateTemp(dir, ".writable-")
+	if err != nil {
+		return fmt.Errorf("writing to the root directory %s: %w; %s", dir, err, hint)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(filepath.Clean(probe.Name()))); err != nil {
+		return fmt.Errorf("writing to the root directory %s: %w; %s", dir, err, hint)
+	}
+	return nil
+}

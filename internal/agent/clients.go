@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"nodeagent.dev/nodeagent/internal/config"
+)
+
+// clients are the three ways to the API server. The lease has one of its own,
+// so that nothing can starve it.
+type clients struct {
+	main, events, heartbeat kubernetes.Interface
+}
+
+// newClients returns the clients; all nil in standalone mode.
+func newClients(cfg *config.Config, version string) (clients, error) {
+	if cfg.Standalone {
+		return clients{}, nil
+	}
+	base, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+	if err != nil {
+		return clients{}, fmt.Errorf("reading the kubeconfig %s (--kubeconfig): %w; give a readable file, or leave the flag out to run static pods only", cfg.Kubeconfig, err)
+	}
+	base.UserAgent = fmt.Sprintf("nodeagent/%s (%s/%s)", version, runtime.GOOS, runtime.GOARCH)
+	base.ContentType = cfg.API.ContentType
+	base.AcceptContentTypes = cfg.API.ContentType + ",application/json"
+	limited := func(qps, burst int, timeout time.Duration) *rest.Config {
+		c := rest.CopyConfig(base)
+		c.QPS, c.Burst, c.Timeout = float32(qps), burst, timeout
+		if qps == 0 {
+			c.QPS = -1
+		}
+		return c
+	}
+	heartbeat := min(cfg.Node.StatusUpdateFrequency, cfg.Node.LeaseDuration)
+	var cs clients
+	for _, one := range []struct {
+		to  *kubernetes.Interface
+		cfg *rest.Config
+	}{
+		{&cs.main, limited(cfg.API.QPS, cfg.API.Burst, 0)},
+		{&cs.events, limited(cfg.Events.QPS, cfg.Events.Burst, 0)},
+		{&cs.heartbeat, limited(0, 0, heartbeat)},
+	} {
+		c, err := kubernetes.NewForConfig(one.cfg)
+		if err != nil {
+			return clients{}, fmt.Errorf("making an API client from %s: %w", cfg.Kubeconfig, err)
+		}
+		*one.to = c
+	}
+	return cs, nil
+}

@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"nodeagent.dev/nodeagent/internal/config"
+)
+
+const (
+	// rebind is how long a taken port is left alone, as in the kubelet.
+	rebind         = 5 * time.Second
+	requestTimeout = 30 * time.Second
+	maxHeader      = 64 << 10
+)
+
+// serveHealth serves /healthz and, until the node's own API has them, /metrics
+// on the health port. A port that is taken is tried again for ever: health must
+// not keep the agent from running pods.
+func serveHealth(ctx context.Context, cfg config.Server, m *metrics, alive func(context.Context) error, log *zap.Logger) error {
+	if cfg.HealthzPort == 0 {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if err := alive(r.Context()); err != nil {
+			http.Error(w, "the pod loop does not answer: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write([]byte("ok"))
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: requestTimeout}))
+	addr := netip.AddrPortFrom(cfg.HealthzAddress, uint16(cfg.HealthzPort)) //nolint:gosec // checked by config
+	for {
+		err := serve(ctx, "tcp", addr.String(), mux)
+		if ctx.Err() != nil {
+			return nil
+		}
+		log.Warn("cannot serve health and metrics, will try again; is another kubelet running?",
+			zap.String("address", addr.String()), zap.Duration("in", rebind), zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(rebind):
+		}
+	}
+}
+
+// serve listens and serves until ctx ends or the listener fails.
+func serve(ctx context.Context, network, addr string, h http.Handler) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, network, addr)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", addr, err)
+	}
+	return serveOn(ctx, l, h)
+}
+
+// serveOn serves on a listener until ctx ends, then closes it.
+func serveOn(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout,
+		WriteTimeout: 2 * requestTimeout, IdleTimeout: 3 * requestTimeout, MaxHeaderBytes: maxHeader}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"nodeagent.dev/nodeagent/internal/events"
+	"nodeagent.dev/nodeagent/internal/node"
+	"nodeagent.dev/nodeagent/internal/pleg"
+)
+
+// newNode builds the part that speaks for the node.
+func (p *parts) newNode(version string, recorder *events.Recorder, relister *pleg.PLEG) (*node.Registrar, error) {
+	cfg := p.cfg
+	resources, err := p.nodeResources()
+	if err != nil {
+		return nil, err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = cfg.NodeName
+	}
+	if cfg.NodeName != "" {
+		hostname = cfg.NodeName
+	}
+	external := cfg.CloudProvider == "external"
+	return node.New(node.Config{
+		Name: cfg.NodeName, Hostname: hostname, Version: version, IPs: cfg.NodeIPs,
+		Port: int32(cfg.Server.Port), ExternalCloud: external, //nolint:gosec // checked by config
+		MaxImages: int32(cfg.Node.StatusMaxImages), MaxBackoff: cfg.CrashLoop.MaxPeriod, //nolint:gosec // checked by config
+		Registration: node.Registration{
+			Register: cfg.Node.Register && p.api.main != nil, Labels: cfg.NodeLabels, Taints: cfg.Taints,
+			ProviderID: cfg.ProviderID, AttachDetach: true,
+		},
+		Resources: resources,
+		Timing: node.Timing{
+			StatusUpdate: cfg.Node.StatusUpdateFrequency, StatusReport: cfg.Node.StatusReportFrequency,
+			LeaseDuration: cfg.Node.LeaseDuration,
+		},
+	}, node.Deps{
+		Client: p.api.main, LeaseClient: p.api.heartbeat, Runtime: p.runtime,
+		Machine: &node.LinuxMachine{Root: "/", StateDir: cfg.RootDir, NodeName: cfg.NodeName, IPs: cfg.NodeIPs},
+		Checks:  []node.Check{{Name: "PLEG", Err: relister.Healthy}},
+		Event:   recorder.NodeEvent,
+		Log:     p.log.Named("node"),
+	})
+}
+
+// nodeResources translates the reservations and thresholds.
+func (p *parts) nodeResources() (node.Resources, error) {
+	n := p.cfg.Node
+	r := node.Resources{MaxPods: int64(n.MaxPods), PodsPerCore: int64(n.PodsPerCore)}
+	var err error
+	if r.SystemReserved, err = quantities("systemReserved", n.SystemReserved); err != nil {
+		return r, err
+	}
+	if r.KubeReserved, err = quantities("kubeReserved", n.KubeReserved); err != nil {
+		return r, err
+	}
+	if r.EvictMemory, err = threshold(n.EvictionHard["memory.available"]); err != nil {
+		return r, fmt.Errorf("evictionHard memory.available: %w", err)
+	}
+	if r.EvictStorage, err = threshold(n.EvictionHard["nodefs.available"]); err != nil {
+		return r, fmt.Errorf("evictionHard nodefs.available: %w", err)
+	}
+	return r, nil
+}
+
+func quantities(field string, in map[string]string) (corev1.ResourceList, error) {
+	out := corev1.ResourceList{}
+	for name, value := range in {
+		if name == "pid" {
+			continue // not a resource of the Node object
+		}
+		q, err := resource.ParseQuantity(value)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s=%q: %w", field, name, value, err)
+		}
+		out[corev1.ResourceName(name)] = q
+	}
+	return out, nil
+}
+
+// threshold reads an eviction threshold; 0% and 100% disable it.
+func threshold(value string) (node.Threshold, error) {
+	if value == "" || value == "0%" || value == "100%" {
+		return node.Threshold{}, nil
+	}
+	if percent, ok := strings.CutSuffix(value, "%"); ok {
+		f, err := strconv.ParseFloat(percent, 32)
+		if err != nil {
+			return node.Threshold{}, fmt.Errorf("percentage %q: %w", value, err)
+		}
+		return node.Threshold{Fraction: float32(f / 100)}, nil
+	}
+	q, err := resource.ParseQuantity(value)
+	if err != nil {
+		return node.Threshold{}, fmt.Errorf("quantity %q: %w", value, err)
+	}
+	return node.Threshold{Bytes: q.Value()}, nil
+}
+
+// totalMemory is the machine's memory in bytes; 0 when it cannot be read.
+func totalMemory(log *zap.Logger) int64 {
+	f := (&node.LinuxMachine{Root: "/"}).Gather(context.Background())
+	if f.MemoryBytes == 0 {
+		log.Warn("the machine's memory is not known; OOM scores of pods are guesses", zap.Strings("missing", f.Missing))
+	}
+	return f.MemoryBytes
+}
+
+// changes turns the node's snapshots into a stream of hints.
+func changes(ctx context.Context, n *node.Registrar) <-chan struct{} {
+	out := make(chan struct{})
+	go func() {
+		for {
+			_, next := n.Watch()
+			select {
+			case <-ctx.Done():
+				return
+			case <-next:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case out <- struct{}{}:
+			}
+		}
+	}()
+	return out
+}

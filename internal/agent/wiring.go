@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/cgroup"
+	"nodeagent.dev/nodeagent/internal/events"
+	"nodeagent.dev/nodeagent/internal/image"
+	"nodeagent.dev/nodeagent/internal/lifecycle"
+	"nodeagent.dev/nodeagent/internal/node"
+	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/podlogs"
+	"nodeagent.dev/nodeagent/internal/source"
+	"nodeagent.dev/nodeagent/internal/source/apiserver"
+	"nodeagent.dev/nodeagent/internal/source/file"
+	"nodeagent.dev/nodeagent/internal/volume"
+	"nodeagent.dev/nodeagent/internal/volume/builtin"
+)
+
+const (
+	runtimeRetry = time.Second
+	// runtimeSilence is how often a runtime that stays away is spoken of.
+	runtimeSilence = 30 * time.Second
+)
+
+// containerLogsDir is where log shippers look for containers' logs.
+const containerLogsDir = "/var/log/containers"
+
+// runtimeFacts is what has to be known of the runtime before a pod can run.
+type runtimeFacts struct {
+	name         string
+	cgroupDriver string
+}
+
+// askRuntime asks the runtime for its name and for the cgroup driver, which is
+// the runtime's to say.
+func (p *parts) askRuntime(ctx context.Context) (runtimeFacts, error) {
+	info, err := p.runtime.Info(ctx)
+	if err != nil {
+		return runtimeFacts{}, err
+	}
+	driver, err := p.runtime.CgroupDriver(ctx)
+	if err != nil {
+		return runtimeFacts{}, err
+	}
+	if driver == "" {
+		driver = p.cfg.Cgroup.Driver
+	} else if driver != p.cfg.Cgroup.Driver {
+		p.log.Info("the runtime decides the cgroup driver", zap.String("configured", p.cfg.Cgroup.Driver), zap.String("used", driver))
+	}
+	return runtimeFacts{name: info.Name, cgroupDriver: driver}, nil
+}
+
+// awaitRuntime returns once the runtime has answered. Until then nothing can be
+// run, but the node can say so.
+func (p *parts) awaitRuntime(ctx context.Context) (runtimeFacts, error) {
+	var said time.Time
+	for {
+		rt, err := p.askRuntime(ctx)
+		if err == nil {
+			return rt, nil
+		}
+		if ctx.Err() != nil {
+			return runtimeFacts{}, ctx.Err()
+		}
+		if time.Since(said) > runtimeSilence {
+			said = time.Now()
+			p.log.Error("cannot reach the container runtime; no pod can run before it answers, trying again every second", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return runtimeFacts{}, ctx.Err()
+		case <-time.After(runtimeRetry):
+		}
+	}
+}
+
+// workerDeps builds what the pod workers work with.
+func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.Recorder) (lifecycle.Deps, error) {
+	cfg := p.cfg
+	images, err := image.New(image.Config{
+		PullQPS: float64(cfg.Images.PullQPS), PullBurst: cfg.Images.PullBurst,
+		Serialize: cfg.Images.Serialize, MaxParallel: cfg.Images.MaxParallel,
+	}, p.runtime, p.log.Named("image"))
+	if err != nil {
+		return lifecycle.Deps{}, err
+	}
+	volumes, err := volume.New(volume.Config{RootDir: cfg.RootDir}, builtin.Plugins(builtin.Config{}), p.log.Named("volume"))
+	if err != nil {
+		return lifecycle.Deps{}, err
+	}
+	cgroups, err := cgroup.New(cgroup.Config{Driver: cgroup.Driver(rt.cgroupDriver), Root: cfg.Cgroup.Root, PerQOS: cfg.Cgroup.PerQOS}, p.log.Named("cgroup"))
+	if err != nil {
+		return lifecycle.Deps{}, err
+	}
+	logs, err := podlogs.New(podlogs.Config{PodsDir: cfg.PodLogsDir, LinksDir: containerLogsDir})
+	if err != nil {
+		return lifecycle.Deps{}, err
+	}
+	return lifecycle.Deps{
+		Observer: p.runtime, Sandboxes: p.runtime, Containers: p.runtime,
+		Images: images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
+		Leftovers: func() []pod.Ref { return p.leftovers(volumes, cgroups, logs) },
+		Events:    recorder, Hooks: p.metrics.hooks(), Node: func() pod.Node {
+			now := n.Snapshot()
+			now.RuntimeName = rt.name
+			return now
+		}, Log: p.log.Named("pod"),
+	}, nil
+}
+
+// leftovers names the pods that have something on the disk.
+func (p *parts) leftovers(volumes *volume.Manager, cgroups *cgroup.Manager, logs *podlogs.Logs) []pod.Ref {
+	refs, err := logs.Pods()
+	if err != nil {
+		p.log.Warn("cannot look for log directories of earlier pods", zap.Error(err))
+	}
+	for what, list := range map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods} {
+		uids, err := list()
+		if err != nil {
+			p.log.Warn("cannot look for leftovers of earlier pods", zap.String("of", what), zap.Error(err))
+		}
+		for _, uid := range uids {
+			if !slices.ContainsFunc(refs, func(r pod.Ref) bool { return r.UID == uid }) {
+				refs = append(refs, pod.Ref{UID: uid})
+			}
+		}
+	}
+	return refs
+}
+
+// runSources merges the pod sources into one stream.
+func (p *parts) runSources(ctx context.Context, out chan<- pod.Desired) error {
+	var sources []source.Source
+	if p.cfg.StaticPodPath != "" {
+		s, err := file.New(file.Config{Path: p.cfg.StaticPodPath, NodeName: p.cfg.NodeName, CheckFrequency: p.cfg.FileCheckFrequency}, p.log.Named("manifests"))
+		if err != nil {
+			return err
+		}
+		sources = append(sources, s)
+	}
+	if p.api.main != nil {
+		s, err := apiserver.New(p.api.main, p.cfg.NodeName, p.log.Named("watch"))
+		if err != nil {
+			return err
+		}
+		sources = append(sources, s)
+	}
+	merged := make(chan source.Desired)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return source.Run(ctx, sources, merged) })
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case d := <-merged:
+				for _, c := range d.Conflicts {
+					p.log.Warn("a pod is left out", zap.String("why", c))
+				}
+				select {
+				case out <- pod.Desired{Specs: d.Specs, Synced: d.Synced}:
+				case <-ctx.Done():
+				}
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// noStatus is the status sink of a node without an API server.
+type noStatus struct{}
+
+// Publish implements lifecycle.StatusSink.
+func (noStatus) Publish(*corev1.Pod, corev1.PodStatus, bool) {}
+
+// Forget implements lifecycle.StatusSink.
+func (noStatus) Forget(types.UID) {}
+
+// setOOMScore protects the agent from the OOM killer, where the machine lets it.
+func setOOMScore(score int, log *zap.Logger) {
+	const path = "/proc/self/oom_score_adj"
+	if err := os.WriteFile(path, []byte(strconv.Itoa(score)), 0); err != nil {
+		log.Warn("cannot set the agent's own OOM score; going on without (CAP_SYS_RESOURCE is needed to lower it)",
+			zap.Int("oomScoreAdj", score), zap.Error(err))
+	}
+}
+
+func observeSeconds(o prometheus.Observer) func(time.Duration) {
+	return func(d time.Duration) { o.Observe(d.Seconds()) }
+}
