@@ -4,7 +4,7 @@
 // /var/log/containers. The runtime writes the files; rotation is not done here.
 // Consumes: identities of pods and containers. The paths are those that
 // containerspec tells the runtime.
-// Publishes: nothing but files.
+// Publishes: the pods that have logs.
 //
 //	<pods>/<namespace>_<pod>_<uid>/<container>/<attempt>.log[.<rotated>]
 //	<links>/<pod>_<namespace>_<container>-<id>.log -> the file above

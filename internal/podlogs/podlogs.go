@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
@@ -120,8 +122,12 @@ func (l *Logs) RemoveContainer(ref pod.Ref, container, id string, attempt int) e
 	return nil
 }
 
-// RemovePod removes all logs of a pod and the symlinks to them.
+// RemovePod removes all logs of a pod and the symlinks to them. The UID alone
+// is enough when the names are not known.
 func (l *Logs) RemovePod(ref pod.Ref) error {
+	if ref.Name == "" && ref.Namespace == "" {
+		return l.removeByUID(ref.UID)
+	}
 	if err := valid(ref, ""); err != nil {
 		return err
 	}
@@ -142,6 +148,23 @@ func (l *Logs) RemovePod(ref pod.Ref) error {
 		return fmt.Errorf("remove logs of pod %s: %w", ref, err)
 	}
 	return nil
+}
+
+func (l *Logs) removeByUID(uid types.UID) error {
+	if err := safe("pod UID", string(uid)); err != nil {
+		return err
+	}
+	refs, err := l.Pods()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, ref := range refs {
+		if ref.UID == uid {
+			failed = append(failed, l.RemovePod(ref))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // removeFiles removes a log file and what rotation made of it.

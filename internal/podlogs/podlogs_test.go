@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,6 +94,30 @@ func TestRemovePodTakesItsOwnLinksOnly(t *testing.T) {
 	exists(t, filepath.Join(l.links, "web_ns_app-abc.log"), false)
 	exists(t, filepath.Join(l.links, "web_ns_app-def.log"), true)
 	exists(t, kept, true)
+}
+
+func TestLeftovers(t *testing.T) {
+	l := newLogs(t)
+	write(t, l.pods, "ns_web_uid-1/app/0.log")
+	write(t, l.pods, "ns_web_uid-2/app/0.log")
+	must(t, l.Link(ref(), "app", "abc", 0))
+	write(t, l.pods, "not-a-pod/file")
+	write(t, l.pods, "a_b_c")
+	must(t, os.Symlink(t.TempDir(), filepath.Join(l.pods, "x_y_z")))
+	other := pod.Ref{Namespace: "ns", Name: "web", UID: "uid-2"}
+	if refs, err := l.Pods(); err != nil || !slices.Equal(refs, []pod.Ref{ref(), other}) {
+		t.Errorf("pods %v, %v", refs, err)
+	}
+	for range 2 {
+		must(t, l.RemovePod(pod.Ref{UID: "uid-1"})) // all that a cgroup's name tells
+	}
+	if refs, err := l.Pods(); err != nil || !slices.Equal(refs, []pod.Ref{other}) {
+		t.Errorf("pods %v, %v", refs, err)
+	}
+	exists(t, filepath.Join(l.links, "web_ns_app-abc.log"), false)
+	if l.RemovePod(pod.Ref{}) == nil {
+		t.Error("a pod without any name was accepted")
+	}
 }
 
 func TestSymlinksAreNotFollowed(t *testing.T) {
