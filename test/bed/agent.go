@@ -67,7 +67,7 @@ func (b *Bed) writeAgent() error {
 		return fmt.Errorf("encode the KubeletConfiguration: %w", err)
 	}
 	for _, dir := range []string{b.PodLogsDir, filepath.Join(b.Dir, "volume-plugins")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as the agent makes it
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("create a folder for the agent: %w", err)
 		}
 	}

@@ -30,7 +30,7 @@ func Base() string {
 // prepareBase makes the folder of all beds; in a public place it must be ours.
 func prepareBase() (string, error) {
 	base := Base()
-	if err := os.Mkdir(base, 0o711); err != nil && !errors.Is(err, os.ErrExist) { //nolint:gosec // pods' users pass through
+	if err := os.Mkdir(base, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("create the folder of beds (set %s to put it elsewhere): %w", BaseEnv, err)
 	}
 	info, err := os.Lstat(base)
@@ -75,7 +75,7 @@ func allocate(ctx context.Context, o Options) (*keeper.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(dir, 0o711); err != nil { //nolint:gosec // pods' users pass through
+	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("create the bed's folder (is another start of bed %s under way?): %w", o.Name, err)
 	}
 	s := &keeper.Spec{
@@ -144,7 +144,7 @@ func freeIndex(others []*keeper.Spec) (int, error) {
 			used[index] = true
 		}
 	}
-	start := rand.IntN(subnets) //nolint:gosec // no secret
+	start := rand.IntN(subnets)
 	for i := range subnets {
 		if index := (start + i) % subnets; !used[index] {
 			return index, nil
@@ -168,7 +168,7 @@ func freePorts(ctx context.Context, others []*keeper.Spec, uses ...string) (map[
 			if try > 1000 {
 				return nil, fmt.Errorf("no free port for %s between %d and %d", use, firstPort, firstPort+ports-1)
 			}
-			port := firstPort + rand.IntN(ports) //nolint:gosec // no secret
+			port := firstPort + rand.IntN(ports)
 			if !used[port] && canListen(ctx, port) {
 				used[port], chosen[use] = true, port
 			}
@@ -179,7 +179,7 @@ func freePorts(ctx context.Context, others []*keeper.Spec, uses ...string) (map[
 
 func canListen(ctx context.Context, port int) bool {
 	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", fmt.Sprintf(":%d", port)) //nolint:gosec // closed at once
+	l, err := config.Listen(ctx, "tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
 		return false
 	}

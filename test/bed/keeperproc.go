@@ -22,19 +22,19 @@ func (b *Bed) startKeeper(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the keeper's log: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // the keeper has its own
+	defer log.Close()
 	holdRead, holdWrite, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make a pipe to the keeper: %w", err)
 	}
-	defer holdRead.Close() //nolint:errcheck // the keeper has its own
+	defer holdRead.Close()
 	readyRead, readyWrite, err := os.Pipe()
 	if err != nil {
 		return errors.Join(fmt.Errorf("make a pipe from the keeper: %w", err), holdWrite.Close())
 	}
-	defer readyRead.Close() //nolint:errcheck // only read
+	defer readyRead.Close()
 	// The keeper outlives ctx: it must end by the pipe, never halfway.
-	cmd := exec.Command(b.programs.bed, "keeper", b.Dir) //nolint:gosec,noctx // our own program
+	cmd := exec.Command(b.programs.bed, "keeper", b.Dir) //nolint:noctx // our own program
 	cmd.Env = append(b.environment(), keeper.EnvMark+"="+b.Dir)
 	cmd.Dir = filepath.Dir(b.Dir)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -113,7 +113,7 @@ func (a *authority) issue(id identity) error {
 	if err != nil {
 		return err
 	}
-	template := certificate(pkix.Name{CommonName: id.name, Organization: id.groups})
+	template := certificate(pkix.Name{CommonName: id.name, Organization: id.groups}) //nolint:misspell // the library's word
 	template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	if len(id.ips) > 0 {

@@ -59,9 +59,9 @@ func nodeagentProgram(ctx context.Context, b *build.Builder) (string, error) {
 		}
 		return filepath.Abs(path) //nolint:wrapcheck // cannot fail for what exists
 	}
-	version := "v0.0.0-bed"
-	if out, err := exec.CommandContext(ctx, "git", "-C", b.CheckoutDir(), "describe", "--always", "--tags", "--dirty").Output(); err == nil { //nolint:gosec // own paths
-		version += "+" + strings.TrimSpace(string(out))
+	version := "0.0.0-bed"
+	if out, err := exec.CommandContext(ctx, "git", "-C", b.CheckoutDir(), "describe", "--always", "--tags", "--dirty").Output(); err == nil {
+		version += "." + strings.TrimSpace(string(out))
 	}
 	const variable = "-X main.version="
 	return b.Program(ctx, "./cmd/nodeagent", "nodeagent", variable+version)
@@ -99,12 +99,12 @@ func installCopy(from, to string) error {
 	if os.Link(from, to) == nil {
 		return nil
 	}
-	in, err := os.Open(from) //nolint:gosec // a program for the bed
+	in, err := os.Open(from)
 	if err != nil {
 		return fmt.Errorf("install a program into the bed: %w", err)
 	}
-	defer in.Close()                                                      //nolint:errcheck // only read
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755) //nolint:gosec // a program
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
 	if err != nil {
 		return fmt.Errorf("install a program into the bed: %w", err)
 	}
@@ -125,7 +125,7 @@ func (b *Bed) environment() []string {
 
 // tool runs one of the bed's client programs and returns its output.
 func (b *Bed) tool(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(b.BinDir, name), args...) //nolint:gosec // the bed's own tools
+	cmd := exec.CommandContext(ctx, filepath.Join(b.BinDir, name), args...)
 	cmd.Env = b.environment()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

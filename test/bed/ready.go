@@ -45,7 +45,7 @@ func get(client *http.Client, url string) func(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("check health: %w", err)
 		}
-		defer resp.Body.Close() //nolint:errcheck // only read
+		defer resp.Body.Close()
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
 		if resp.StatusCode != http.StatusOK {
 			return fmt.Errorf("%s answers %s: %s", url, resp.Status, body)
@@ -101,7 +101,7 @@ func (b *Bed) runtimeReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // only asked
+	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	resp, err := runtimeapi.NewRuntimeServiceClient(conn).Status(ctx, &runtimeapi.StatusRequest{})

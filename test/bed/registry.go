@@ -49,7 +49,7 @@ func (b *Bed) SmallImage(files map[string]string, config v1.Config) (v1.Image, e
 func (b *Bed) KeeperPID() (int, error) {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range files {
-		content, err := os.ReadFile(file) //nolint:gosec // a kernel file
+		content, err := os.ReadFile(file)
 		if err != nil {
 			continue // ended meanwhile
 		}

@@ -46,7 +46,7 @@ func (b *Bed) report(t testing.TB) {
 	t.Helper()
 	logs, _ := filepath.Glob(filepath.Join(b.spec.LogDir(), "*.log"))
 	for _, path := range logs {
-		content, err := os.ReadFile(path) //nolint:gosec // a log of the bed
+		content, err := os.ReadFile(path)
 		if err != nil || filepath.Base(path) == "audit.log" || len(content) == 0 {
 			continue
 		}
@@ -87,16 +87,16 @@ func (b *Bed) keepLogs() string {
 }
 
 func copyFile(from, to string) error {
-	in, err := os.Open(from) //nolint:gosec // a file of the bed
+	in, err := os.Open(from)
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}
-	defer in.Close()          //nolint:errcheck // only read
-	out, err := os.Create(to) //nolint:gosec // in the folder of kept logs
+	defer in.Close()
+	out, err := os.Create(to)
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}
-	defer out.Close() //nolint:errcheck // best effort
+	defer out.Close()
 	if _, err := io.Copy(out, in); err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}

@@ -98,7 +98,7 @@ func writeRuntime(s *keeper.Spec, socket string) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return fmt.Errorf("create a folder of the bed: %w", err)
 		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // pods read resolv.conf
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			return fmt.Errorf("write a configuration file of the bed: %w", err)
 		}
 	}

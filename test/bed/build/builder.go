@@ -27,7 +27,7 @@ type Builder struct {
 	cache    string
 	checkout string
 
-	mu  sync.Mutex // serializes lines of progress
+	mu  sync.Mutex // one line of progress at a time
 	out io.Writer
 }
 
@@ -48,7 +48,7 @@ func New(out io.Writer) (*Builder, error) {
 	if cache, err = filepath.Abs(cache); err != nil {
 		return nil, fmt.Errorf("make the path of the build cache absolute: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(cache, "locks"), 0o755); err != nil { //nolint:gosec // programs may be run by others
+	if err := os.MkdirAll(filepath.Join(cache, "locks"), 0o755); err != nil {
 		return nil, fmt.Errorf("create the build cache (set %s to put it elsewhere): %w", CacheEnv, err)
 	}
 	return &Builder{cache: cache, checkout: checkout, out: out}, nil
@@ -136,8 +136,8 @@ func (b *Builder) Once(ctx context.Context, key, file string, makeIn func(ctx co
 	if err != nil {
 		return "", fmt.Errorf("create a folder to build %s in: %w", key, err)
 	}
-	defer os.RemoveAll(tmp)                      //nolint:errcheck // gone after the rename
-	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // programs may be run by others
+	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil {
 		return "", fmt.Errorf("open the folder of %s: %w", key, err)
 	}
 	if err := makeIn(ctx, tmp); err != nil {
@@ -157,7 +157,7 @@ func (b *Builder) Once(ctx context.Context, key, file string, makeIn func(ctx co
 func (b *Builder) Program(ctx context.Context, pkg, name, linkerFlags string) (string, error) {
 	sum := sha256.Sum256([]byte(b.checkout))
 	dir := filepath.Join(b.cache, "checkout-"+hex.EncodeToString(sum[:])[:12])
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // programs may be run by others
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("create the folder for programs of the checkout: %w", err)
 	}
 	unlock, err := b.lock(ctx, filepath.Base(dir)+"-"+name)
@@ -174,7 +174,7 @@ func (b *Builder) Program(ctx context.Context, pkg, name, linkerFlags string) (s
 }
 
 func goCommand(ctx context.Context, dir string, env []string, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are the bed's own
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = slices.Concat(os.Environ(), env, []string{"GOWORK=off", "GOFLAGS="})
 	cmd.WaitDelay = 5 * time.Second
@@ -213,7 +213,7 @@ func (b *Builder) lock(ctx context.Context, key string) (func(), error) {
 // Lock takes an exclusive lock on a file, made when missing, and returns what
 // gives it back. While another process holds it, busy is called now and then.
 func Lock(ctx context.Context, path string, busy func()) (func(), error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644) //nolint:gosec // a lock without content
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}

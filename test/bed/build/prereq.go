@@ -95,7 +95,7 @@ func present(sign string) bool {
 
 func aptGet(ctx context.Context, args ...string) error {
 	args = append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)
-	cmd := exec.CommandContext(ctx, "apt-get", args...) //nolint:gosec // the arguments are the bed's own
+	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output

@@ -138,7 +138,7 @@ func pauseImage(ctx context.Context, dir string) (v1.Image, error) {
 	if err := os.WriteFile(source, pauseSource, 0o600); err != nil {
 		return nil, fmt.Errorf("write the source of pause: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, "gcc", "-Os", "-s", "-static", "-o", program, source) //nolint:gosec // own paths
+	cmd := exec.CommandContext(ctx, "gcc", "-Os", "-s", "-static", "-o", program, source)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compile pause with gcc (it needs libc6-dev): %w\n%s", err, out)
 	}

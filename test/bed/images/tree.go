@@ -45,7 +45,7 @@ func (t *tree) file(name string, mode int64, content []byte) {
 }
 
 func (t *tree) copy(name, from string) error {
-	content, err := os.ReadFile(from) //nolint:gosec // a program for an image
+	content, err := os.ReadFile(from)
 	if err != nil {
 		return fmt.Errorf("read a program for an image: %w", err)
 	}

@@ -67,7 +67,7 @@ func Survey(ctx context.Context, others []*Spec) Before {
 		}
 	}
 	for _, name := range sharedSysctls() {
-		if value, err := os.ReadFile(filepath.Join("/proc/sys", name)); err == nil { //nolint:gosec // a fixed list
+		if value, err := os.ReadFile(filepath.Join("/proc/sys", name)); err == nil {
 			before.Sysctls[name] = strings.TrimSpace(string(value))
 		}
 	}
@@ -101,9 +101,9 @@ func removeOutside(ctx context.Context, s *Spec, run runner) error {
 	}
 	for name, value := range s.Before.Sysctls {
 		path := filepath.Join("/proc/sys", name)
-		now, err := os.ReadFile(path) //nolint:gosec // a fixed list
+		now, err := os.ReadFile(path)
 		if err == nil && strings.TrimSpace(string(now)) != value && slices.Contains(sharedSysctls(), name) {
-			errs = append(errs, os.WriteFile(path, []byte(value), 0o644)) //nolint:gosec // a kernel setting
+			errs = append(errs, os.WriteFile(path, []byte(value), 0o644))
 		}
 	}
 	return errors.Join(errs...)
@@ -127,6 +127,10 @@ func removeEmpty(dir string) {
 // for all: links to its logs and the results of its network plugins.
 func outsideFiles(s *Spec) []string {
 	list, _ := filepath.Glob("/var/lib/cni/results/" + s.Network + "-*")
+	for _, id := range containerIDs(s) {
+		loopback, _ := filepath.Glob("/var/lib/cni/results/cni-loopback-" + id + "-*")
+		list = append(list, loopback...)
+	}
 	names, _ := filepath.Glob("/var/log/containers/*")
 	for _, name := range names {
 		if target, err := os.Readlink(name); err == nil && strings.HasPrefix(target, s.Dir+"/") {
@@ -215,8 +219,8 @@ func restore(ctx context.Context, run runner, lines []string) error {
 	if err != nil {
 		return fmt.Errorf("write iptables changes: %w", err)
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // a temporary file
-	defer f.Close()           //nolint:errcheck // a temporary file
+	defer os.Remove(f.Name())
+	defer f.Close()
 	if _, err := fmt.Fprintf(f, "*nat\n%s\nCOMMIT\n", strings.Join(lines, "\n")); err != nil {
 		return fmt.Errorf("write iptables changes: %w", err)
 	}
@@ -234,7 +238,7 @@ func execute(ctx context.Context, argv ...string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // the bed's own arguments
+	cmd := exec.CommandContext(ctx, path, argv[1:]...)
 	cmd.Env = toolEnv()
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -79,7 +79,7 @@ func (f *family) spawn(p Process, output *os.File) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the null device: %w", err)
 	}
-	defer null.Close() //nolint:errcheck // nothing was written
+	defer null.Close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	handle, err := os.StartProcess(p.Argv[0], p.Argv, &os.ProcAttr{
@@ -108,7 +108,7 @@ func (f *family) start(p Process) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open the log of %s: %w", p.Name, err)
 	}
-	defer log.Close() //nolint:errcheck // the process has its own
+	defer log.Close()
 	c, err := f.spawn(p, log)
 	if err != nil {
 		return 0, err
@@ -128,8 +128,8 @@ func (f *family) tool(ctx context.Context, argv ...string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("create a file for the output of %s: %w", argv[0], err)
 	}
-	defer os.Remove(out.Name()) //nolint:errcheck // a temporary file
-	defer out.Close()           //nolint:errcheck // a temporary file
+	defer os.Remove(out.Name())
+	defer out.Close()
 	c, err := f.spawn(Process{Argv: argv, Env: toolEnv()}, out)
 	if err != nil {
 		return "", err
@@ -202,7 +202,7 @@ func (f *family) statuses() []Status {
 }
 
 func describe(w unix.WaitStatus) string {
-	if w.Signaled() {
+	if w.Signal() >= 0 { // -1 unless a signal ended it
 		return "killed by " + w.Signal().String()
 	}
 	return fmt.Sprintf("exit status %d", w.ExitStatus())

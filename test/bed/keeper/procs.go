@@ -165,7 +165,7 @@ func killOne(ctx context.Context, p proc) error {
 	if err != nil {
 		return fmt.Errorf("open process %d (%s): %w", p.pid, p.name, err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing to lose
+	defer unix.Close(fd)
 	if now, ok := readProc(p.pid); !ok || now.start != p.start {
 		return nil
 	}
@@ -176,7 +176,7 @@ func killOne(ctx context.Context, p proc) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline))
 	}
-	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // file descriptors are small
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	_, _ = unix.Poll(poll, max(1, int(wait.Milliseconds())))
 	return nil
 }
@@ -234,7 +234,7 @@ func cgroupProcesses(dir string) []int {
 		if err != nil || !d.IsDir() {
 			return nil //nolint:nilerr // cgroups vanish while they are read
 		}
-		content, _ := os.ReadFile(filepath.Join(path, "cgroup.procs")) //nolint:gosec // a kernel file
+		content, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 		for field := range strings.FieldsSeq(string(content)) {
 			if pid, err := strconv.Atoi(field); err == nil {
 				pids = append(pids, pid)
@@ -255,7 +255,7 @@ func thaw(s *Spec) {
 			for file, value := range map[string]string{"freezer.state": "THAWED", "cgroup.freeze": "0"} {
 				name := filepath.Join(path, file)
 				if _, err := os.Stat(name); err == nil {
-					_ = os.WriteFile(name, []byte(value), 0o644) //nolint:gosec // a kernel file
+					_ = os.WriteFile(name, []byte(value), 0o644)
 				}
 			}
 			return nil

@@ -141,7 +141,7 @@ func (c *Client) call(ctx context.Context, req request) (response, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	defer conn.Close() //nolint:errcheck // the answer was read
+	defer conn.Close()
 	if err := json.NewEncoder(conn).Encode(req); err != nil {
 		return response{}, fmt.Errorf("ask the bed's keeper to %s %s: %w", req.Op, req.Name, errors.Join(err, ctx.Err()))
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
-	"io"
-	stdlog "log"
 	"net"
 	"net/http"
 	"strings"
@@ -25,7 +23,7 @@ type imageRegistry struct {
 }
 
 func newImageRegistry() *imageRegistry {
-	return &imageRegistry{handler: registry.New(registry.Logger(stdlog.New(io.Discard, "", 0)))}
+	return &imageRegistry{handler: registry.New()}
 }
 
 // serve answers on loopback until ctx ends.
@@ -76,7 +74,7 @@ func (r *imageRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	if knobs.Username != "" && !authorized(req, knobs) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="bed"`)
-		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
+		http.Error(w, "authentication required", http.StatusUnauthorized)
 		return
 	}
 	if knobs.BytesPerSecond > 0 && strings.Contains(req.URL.Path, "/blobs/") {

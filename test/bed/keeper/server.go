@@ -143,7 +143,7 @@ func (s *server) accept(ctx context.Context, listener net.Listener) {
 }
 
 func (s *server) serve(ctx context.Context, conn net.Conn) {
-	defer conn.Close() //nolint:errcheck // the answer was sent
+	defer conn.Close()
 	var req request
 	if err := json.NewDecoder(conn).Decode(&req); err != nil {
 		return

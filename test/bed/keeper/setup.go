@@ -59,7 +59,7 @@ func setupBridge(s *Spec) error {
 	// Pods reach each other's host ports through the bridge; forwarding is
 	// switched on for this device only, never for the machine.
 	forwarding := filepath.Join("/proc/sys/net/ipv4/conf", s.Bridge, "forwarding")
-	if err := os.WriteFile(forwarding, []byte("1"), 0o644); err != nil { //nolint:gosec // a kernel setting
+	if err := os.WriteFile(forwarding, []byte("1"), 0o644); err != nil {
 		return fmt.Errorf("let bridge %s forward: %w", s.Bridge, err)
 	}
 	return nil
@@ -72,7 +72,7 @@ func setupCgroups(s *Spec) error {
 	}
 	for _, m := range mounts {
 		dir := filepath.Join(m, s.CgroupRoot)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) { //nolint:gosec // as every cgroup
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("create the bed's cgroup: %w", err)
 		}
 		// A new cpuset of cgroup v1 is empty and takes no process.
@@ -80,11 +80,11 @@ func setupCgroups(s *Spec) error {
 			if _, err := os.Stat(filepath.Join(dir, "cpuset.effective_cpus")); err != nil {
 				break
 			}
-			value, err := os.ReadFile(filepath.Join(m, file)) //nolint:gosec // a kernel setting
+			value, err := os.ReadFile(filepath.Join(m, file))
 			if err != nil {
 				return fmt.Errorf("read the machine's %s: %w", file, err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, file), value, 0o644); err != nil { //nolint:gosec // a kernel setting
+			if err := os.WriteFile(filepath.Join(dir, file), value, 0o644); err != nil {
 				return fmt.Errorf("set %s of the bed's cgroup: %w", file, err)
 			}
 		}

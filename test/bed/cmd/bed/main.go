@@ -238,7 +238,7 @@ func runLogs(ctx context.Context, args []string) error {
 		return fmt.Errorf("show the log of %s (components: agent, containerd, etcd, kube-apiserver, "+
 			"kube-controller-manager, kube-scheduler, keeper): %w", component, err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if _, err := io.Copy(os.Stdout, f); err != nil {
 		return fmt.Errorf("show the log of %s: %w", component, err)
 	}

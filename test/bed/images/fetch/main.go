@@ -90,7 +90,7 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("get %s: %w", f.url, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	out := os.Stdout
 	if !f.toStdout {
 		if f.output == "" {
@@ -99,7 +99,7 @@ func run(args []string) error {
 		if out, err = os.Create(f.output); err != nil {
 			return fmt.Errorf("create the output: %w", err)
 		}
-		defer out.Close() //nolint:errcheck // the copy reports
+		defer out.Close()
 	}
 	if _, err := io.Copy(out, resp.Body); err != nil {
 		return fmt.Errorf("read %s: %w", f.url, err)
