@@ -72,7 +72,7 @@ func (c *checks) start(st *state, k *container, sb *sandbox) {
 		c.violate("pod %s: container %s attempt %d started twice", k.podUID, k.name, k.attempt)
 	}
 	c.started[i] = true
-	if !sb.ready {
+	if !sb.ready && !sb.died {
 		c.violate("pod %s: container %s started in a sandbox that is not ready", k.podUID, k.name)
 	}
 	if c.stopped[k.podUID] {

@@ -143,6 +143,7 @@ func (s *Server) KillSandbox(id string) bool {
 	if sb == nil || !sb.ready {
 		return false
 	}
+	sb.died = true
 	s.state.stopSandbox(sb)
 	return true
 }

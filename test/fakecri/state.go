@@ -28,6 +28,8 @@ type state struct {
 }
 
 type sandbox struct {
+	// died: it ended by itself, which no agent can foresee.
+	died    bool
 	id      string
 	meta    cri.PodSandboxMetadata
 	config  *cri.PodSandboxConfig
