@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,9 +17,7 @@ func buildResources(r *Result, cfg *Config, m MachineFacts) {
 		status.Capacity = corev1.ResourceList{}
 	}
 	dropHugePages(status.Capacity)
-	for name, q := range capacity(cfg, m) {
-		status.Capacity[name] = q
-	}
+	maps.Copy(status.Capacity, capacity(cfg, m))
 	reserved := reservation(cfg, status.Capacity)
 	if status.Allocatable == nil {
 		status.Allocatable = corev1.ResourceList{}

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -68,9 +69,7 @@ func Build(cfg *Config, f Facts, prior *corev1.Node, now time.Time) Result {
 // newNode is the object before it has a status.
 func newNode(cfg *Config, f Facts) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: cfg.Name, Labels: defaultLabels(cfg, f)}}
-	for key, value := range cfg.Labels {
-		n.Labels[key] = value
-	}
+	maps.Copy(n.Labels, cfg.Labels)
 	n.Spec.ProviderID = cfg.ProviderID
 	n.Spec.Taints = slices.Clone(cfg.Taints)
 	if cfg.ExternalCloud {
@@ -165,7 +164,7 @@ func buildInfo(r *Result, cfg *Config, f Facts) {
 			*set.field = set.value
 		}
 	}
-	info.KubeProxyVersion = ""
+	info.KubeProxyVersion = "" //nolint:staticcheck // deprecated, hence cleared where an older agent set it
 	if rt := f.Runtime.Info; rt != nil {
 		info.ContainerRuntimeVersion = rt.Name + "://" + cmp.Or(rt.Version, "Unknown")
 	}

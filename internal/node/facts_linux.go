@@ -59,7 +59,7 @@ func (l *LinuxMachine) Gather(context.Context) MachineFacts {
 
 // read returns a file's trimmed content, or "".
 func (l *LinuxMachine) read(path string) string {
-	data, err := os.ReadFile(filepath.Join(l.Root, path)) //nolint:gosec // fixed names below the root
+	data, err := os.ReadFile(filepath.Join(l.Root, path))
 	if err != nil {
 		return ""
 	}
@@ -117,7 +117,7 @@ func countList(list string) int64 {
 // memory returns the sizes in /proc/meminfo in bytes.
 func (l *LinuxMachine) memory() (map[string]int64, error) {
 	path := filepath.Join(l.Root, "proc/meminfo")
-	data, err := os.ReadFile(path) //nolint:gosec // a fixed name below the root
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading meminfo: %w", err)
 	}
@@ -142,7 +142,7 @@ func storage(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0, fmt.Errorf("statfs of %s: %w", dir, err)
 	}
-	return int64(fs.Blocks) * fs.Bsize, nil //nolint:gosec // no file system has 2^63 blocks
+	return int64(fs.Blocks) * fs.Bsize, nil
 }
 
 func (l *LinuxMachine) hugePages() map[int64]int64 {

@@ -65,7 +65,7 @@ func setDir(t *testing.T, dir string, names []string) {
 // start runs a source whose period is so long that only events can help it.
 func start(t *testing.T, s *Source) <-chan []*corev1.Pod {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it has to end before the cleanup waits
+	ctx, cancel := context.WithCancel(context.Background())
 	out, ended := make(chan []*corev1.Pod), make(chan error, 1)
 	go func() { ended <- s.Run(ctx, out) }()
 	t.Cleanup(func() {

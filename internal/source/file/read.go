@@ -16,7 +16,7 @@ const maxSize = 10 << 20
 // It never blocks on a pipe or a device and never reads without bound: what is
 // opened is checked, not what the name pointed at before.
 func readManifest(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) //nolint:gosec // the path is the configured directory's
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the manifest: %w", err)
 	}
@@ -40,7 +40,7 @@ func readManifest(path string) ([]byte, error) {
 
 // describe names the kind of a file for people.
 func describe(mode fs.FileMode) string {
-	switch mode.Type() { //nolint:exhaustive // combinations of bits; the rest has a common name
+	switch mode.Type() {
 	case fs.ModeDir:
 		return "directory"
 	case fs.ModeNamedPipe:
@@ -49,6 +49,7 @@ func describe(mode fs.FileMode) string {
 		return "socket"
 	case fs.ModeDevice, fs.ModeDevice | fs.ModeCharDevice:
 		return "device"
+	default:
+		return "special file"
 	}
-	return "special file"
 }
