@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -75,12 +77,18 @@ func (p *parts) run(ctx context.Context, version string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	recorder := p.recorder(ctx)
 	defer recorder.Close()
-	relister := p.relister()
+	var healthy atomic.Pointer[node.Registrar]
+	relister := p.relister(sync.OnceFunc(func() {
+		if n := healthy.Load(); n != nil {
+			n.Poke() // the last thing that kept the node from being ready
+		}
+	}))
 	n, err := p.newNode(version, recorder, relister)
 	if err != nil {
 		return err
 	}
 	p.spec.follow(n)
+	healthy.Store(n)
 	p.metrics.countPods(p.views)
 	group.Go(func() error { return n.Run(ctx) })
 	group.Go(func() error { return serveHealth(ctx, p.cfg.Server, p.metrics, p.alive, p.log.Named("health")) })
@@ -103,10 +111,15 @@ func (p *parts) recorder(ctx context.Context) *events.Recorder {
 	return events.New(ctx, p.api.events.CoreV1(), p.cfg.NodeName, p.log.Named("events"))
 }
 
-func (p *parts) relister() *pleg.PLEG {
+// relister watches the runtime; answered is called whenever it has listed its
+// pods.
+func (p *parts) relister(answered func()) *pleg.PLEG {
 	return pleg.New(pleg.Config{
 		Relist: p.runtime.ListAll, Events: p.runtime.Events,
-		RelistTook:     observeSeconds(p.metrics.relistTook),
+		RelistTook: func(took time.Duration) {
+			p.metrics.relistTook.Observe(took.Seconds())
+			answered()
+		},
 		RelistInterval: observeSeconds(p.metrics.relistInterval),
 	}, p.log.Named("pleg"))
 }

@@ -33,7 +33,7 @@ func newNodeSpec(cfg *config.Config, log *zap.Logger) *nodeSpec {
 			ClusterDNS: cfg.DNS.ClusterDNS, ClusterDomain: cfg.DNS.Domain,
 			MemoryCapacity: totalMemory(log), SeccompRoot: filepath.Join(cfg.RootDir, "seccomp"),
 			HugePageSizes: cgroups.HugePageSizes(), OOMKillGroup: cgroups.IsCgroup2UnifiedMode(),
-			NoMemoryQoS: !cfg.Features.Enabled("MemoryQoS"),
+			NoMemoryQoS: !cfg.Features.Enabled("MemoryQoS"), CgroupV1: !cgroups.IsCgroup2UnifiedMode(),
 			MaskedPaths: thermal,
 		},
 	}

@@ -100,7 +100,7 @@ func TestSecurity(t *testing.T) {
 		ReadonlyRootfs: true, SupplementalGroups: []int64{3, 4}, NoNewPrivs: true,
 		Seccomp:         &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
 		Apparmor:        &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined},
-		ApparmorProfile: "unconfined",
+		ApparmorProfile: "unconfined", //nolint:staticcheck // old runtimes read it
 	}
 	if d := cmp.Diff(want, got.Linux.SecurityContext, protocmp.Transform()); d != "" {
 		t.Error(d)

@@ -71,10 +71,10 @@ func New(cfg Config, log *zap.Logger) *PLEG {
 func (p *PLEG) Healthy() error {
 	seen := p.seen.Load()
 	if seen == 0 {
-		return errors.New("PLEG is not healthy: pleg has yet to be successful")
+		return errors.New("pleg has yet to be successful")
 	}
 	if ago := time.Since(time.Unix(0, seen)); ago > threshold {
-		return fmt.Errorf("PLEG is not healthy: pleg was last seen active %v ago; threshold is %v", ago.Round(time.Millisecond), threshold)
+		return fmt.Errorf("pleg was last seen active %v ago; threshold is %v", ago.Round(time.Millisecond), threshold)
 	}
 	return nil
 }

@@ -252,7 +252,7 @@ func TestSlowListDoesNotHoldUpEvents(t *testing.T) {
 func TestHealthy(t *testing.T) {
 	w := &world{stream: errAway, err: errAway}
 	bubble(t, w, func() {
-		if err := w.p.Healthy(); err == nil || err.Error() != "PLEG is not healthy: pleg has yet to be successful" {
+		if err := w.p.Healthy(); err == nil || err.Error() != "pleg has yet to be successful" {
 			t.Error(err)
 		}
 		w.set(nil)
@@ -267,7 +267,7 @@ func TestHealthy(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
-		const want = "PLEG is not healthy: pleg was last seen active 3m59s ago; threshold is 3m0s"
+		const want = "pleg was last seen active 3m59s ago; threshold is 3m0s"
 		if err := w.p.Healthy(); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}

@@ -22,10 +22,16 @@ func startable(in *pod.Input, p *Plan) []due {
 	var list []due
 	for i := range in.Pod.Spec.Containers {
 		c := &in.Pod.Spec.Containers[i]
+		latest := in.Latest(c.Name)
+		var again *pod.Restart
+		if latest != nil && latest.State == pod.ContainerExited {
+			if again = restart(in, p, c, latest); again == nil {
+				continue
+			}
+		}
 		if in.Busy(pod.ContainerTarget(c.Name)) || in.Finished(c) {
 			continue
 		}
-		latest := in.Latest(c.Name)
 		if latest == nil {
 			list = append(list, due{spec: c, attempt: firstAttempt(in, c.Name)})
 			continue
@@ -39,9 +45,7 @@ func startable(in *pod.Input, p *Plan) []due {
 		case pod.ContainerCreated:
 			list = append(list, due{spec: c, latest: latest, attempt: latest.Attempt, crashCount: max(latest.CrashCount, 0)})
 		case pod.ContainerExited:
-			if r := restart(in, p, c, latest); r != nil {
-				list = append(list, due{spec: c, latest: latest, attempt: nextAttempt(in, latest), crashCount: r.CrashCount})
-			}
+			list = append(list, due{spec: c, latest: latest, attempt: nextAttempt(in, latest), crashCount: again.CrashCount})
 		}
 	}
 	return ready(in, p, list)
