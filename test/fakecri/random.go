@@ -9,7 +9,7 @@ import (
 // (0 to 1) per call, the same way for the same seed and order of calls. Status
 // and Version never fail, so that a client can always find the runtime.
 func RandomFaults(seed uint64, probability float64) func(Call) Fault {
-	rng := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // tests want the same numbers again
+	rng := rand.New(rand.NewPCG(seed, seed))
 	kinds := []FaultKind{NoFault, Unavailable, LostReply, Hang, HangAfter, RestartBefore, RestartAfter}
 	return func(c Call) Fault {
 		if c.Method == "Status" || c.Method == "Version" || rng.Float64() >= probability {
@@ -26,7 +26,7 @@ func RandomFaults(seed uint64, probability float64) func(Call) Fault {
 
 // RandomEventFaults loses, doubles and delays events with the probability each.
 func RandomEventFaults(seed uint64, probability float64) func(Event) EventFault {
-	rng := rand.New(rand.NewPCG(seed, ^seed)) //nolint:gosec // tests want the same numbers again
+	rng := rand.New(rand.NewPCG(seed, ^seed))
 	return func(Event) EventFault {
 		f := EventFault{Drop: rng.Float64() < probability, Duplicate: rng.Float64() < probability}
 		if rng.Float64() < probability {
