@@ -38,9 +38,31 @@ func teardown(ctx context.Context, s *Spec, run runner) []string {
 	defer unlock()
 	note(removeOutside(ctx, s, run))
 	if len(failed) == 0 {
-		note(os.RemoveAll(s.Dir))
+		note(removeFolder(s.Dir))
 	}
 	return failed
+}
+
+// removeFolder removes the description last: as long as anything is there, it
+// tells what it belongs to.
+func removeFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the bed's folder: %w", err)
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		if path == specPath(dir) {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove the bed's folder: %w", err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the bed's folder: %w", err)
+	}
+	return nil
 }
 
 // unmountAll unmounts everything at and below dir, the deepest first.
@@ -153,18 +175,26 @@ func removeCgroup(dir string) error {
 // Clean removes a bed whose keeper is gone, from what is on disk.
 func Clean(ctx context.Context, dir string) ([]string, error) {
 	s, err := Load(dir)
+	if err == nil {
+		return teardown(ctx, s, execute), nil
+	}
+	// A start interrupted before the description was complete made only this
+	// folder; under the lock no start is that far just now.
+	unlock, err := LockBase(ctx, filepath.Dir(dir))
 	if err != nil {
-		// A start interrupted before the description was complete made only
-		// this folder.
-		if err := unmountAll(dir); err != nil {
-			return nil, fmt.Errorf("clean %s: %w", dir, err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	_, err = Load(dir)
+	if err != nil {
+		err = errors.Join(unmountAll(dir), os.RemoveAll(dir))
+		unlock()
+		if err != nil {
 			return nil, fmt.Errorf("clean %s: %w", dir, err)
 		}
 		return nil, nil
 	}
-	return teardown(ctx, s, execute), nil
+	unlock()
+	return nil, fmt.Errorf("another process is starting the bed in %s", dir)
 }
 
 // Leftovers lists everything of the bed that exists right now: processes,
