@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,10 @@ import (
 	"nodeagent.dev/nodeagent/internal/node"
 	"nodeagent.dev/nodeagent/internal/pleg"
 )
+
+// runtimeDown is how long the runtime may be silent before the node is not
+// ready: long enough for its restart, half of what the kubelet takes.
+const runtimeDown = 15 * time.Second
 
 // newNode builds the part that speaks for the node.
 func (p *parts) newNode(version string, recorder *events.Recorder, relister *pleg.PLEG) (*node.Registrar, error) {
@@ -42,7 +47,7 @@ func (p *parts) newNode(version string, recorder *events.Recorder, relister *ple
 		Resources: resources,
 		Timing: node.Timing{
 			StatusUpdate: cfg.Node.StatusUpdateFrequency, StatusReport: cfg.Node.StatusReportFrequency,
-			LeaseDuration: cfg.Node.LeaseDuration,
+			LeaseDuration: cfg.Node.LeaseDuration, RuntimeDown: runtimeDown,
 		},
 	}, node.Deps{
 		Client: p.api.main, LeaseClient: p.api.heartbeat, Runtime: p.runtime,

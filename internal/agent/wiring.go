@@ -156,7 +156,7 @@ func (p *parts) runSources(ctx context.Context, out chan<- pod.Desired) error {
 		}
 		sources = append(sources, s)
 	}
-	merged := make(chan source.Desired)
+	merged := make(chan pod.Desired)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return source.Run(ctx, sources, merged) })
 	group.Go(func() error {
@@ -169,7 +169,7 @@ func (p *parts) runSources(ctx context.Context, out chan<- pod.Desired) error {
 					p.log.Warn("a pod is left out", zap.String("why", c))
 				}
 				select {
-				case out <- pod.Desired{Specs: d.Specs, Synced: d.Synced}:
+				case out <- d:
 				case <-ctx.Done():
 				}
 			}

@@ -163,8 +163,8 @@ func (s *state) end(r result, took time.Duration, now time.Time) {
 			next.repeats = last.repeats
 		}
 		s.done[t] = next
-		if r.op.Constructive && !s.wasReady {
-			s.phases = append(s.phases, pod.Phase{Name: phaseName(r.op), Took: took})
+		if r.op.Constructive {
+			s.addPhase(pod.Phase{Name: phaseName(r.op), Took: took})
 		}
 	}
 	s.apply(r)
@@ -246,6 +246,13 @@ func changesRuntime(a plan.Action) bool {
 	case plan.EnsureImage, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
 	}
 	return false
+}
+
+// addPhase keeps the first time each step of the start was taken.
+func (s *story) addPhase(p pod.Phase) {
+	if !slices.ContainsFunc(s.phases, func(o pod.Phase) bool { return o.Name == p.Name }) {
+		s.phases = append(s.phases, p)
+	}
 }
 
 // note adds a line to the timeline.

@@ -50,10 +50,15 @@ func (s Spec) Static() bool { return s.Source != SourceAPI }
 
 // Desired is everything the sources want on this node.
 type Desired struct {
+	// Specs are sorted by namespace, name and UID. No two of them share a UID or
+	// a full name.
 	Specs []Spec
 	// Synced is set once every source has been seen. Before that a pod that is
 	// not in Specs is not unwanted, only not known yet.
 	Synced bool
+	// Conflicts explains, one sentence each, the pods that were left out because
+	// another one has the same identity.
+	Conflicts []string
 }
 
 // Stop is a decision that a pod must end. The zero Deadline means "now".

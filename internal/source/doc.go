@@ -2,7 +2,7 @@
 //
 // Owns: the [Source] port, the pure [Merge] and its runner [Run].
 // Consumes: full sets of pods, one stream per source.
-// Publishes: [Desired], the newest view of all sources together.
+// Publishes: [pod.Desired], the newest view of all sources together.
 //
 //	apiserver ── []*v1.Pod ──┐
 //	file ─────── []*v1.Pod ──┼─> Merge (pure) ─> Desired ─> supervisor

@@ -34,8 +34,8 @@ func (m *Merge) Set(name pod.SourceName, pods []*corev1.Pod) {
 
 // Desired is the combination of the sets so far. Equal sets lead to equal
 // results, whatever order they came in.
-func (m *Merge) Desired() Desired {
-	d := Desired{Synced: true}
+func (m *Merge) Desired() pod.Desired {
+	d := pod.Desired{Synced: true}
 	byUID := map[types.UID]pod.Spec{}
 	byName := map[string]pod.Spec{}
 	for _, name := range m.order {

@@ -18,7 +18,7 @@ func newPod(ns, name, uid string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, UID: types.UID(uid)}}
 }
 
-func summary(d source.Desired) string {
+func summary(d pod.Desired) string {
 	var b strings.Builder
 	for _, s := range d.Specs {
 		b.WriteString(string(s.Source) + ":" + pod.RefOf(s.Pod).String() + "/" + string(s.Pod.UID) + " ")

@@ -22,7 +22,7 @@ type update struct {
 //
 // The order of the sources is their rank (see [NewMerge]). Run returns nil when
 // ctx is done, and an error when a source gives up, which no source should.
-func Run(ctx context.Context, sources []Source, out chan<- Desired) error {
+func Run(ctx context.Context, sources []Source, out chan<- pod.Desired) error {
 	names := make([]pod.SourceName, 0, len(sources))
 	for _, s := range sources {
 		names = append(names, s.Name())
@@ -61,16 +61,16 @@ func follow(ctx context.Context, s Source, updates chan<- update) error {
 }
 
 // combine owns the Merge. It holds at most one unsent result.
-func combine(ctx context.Context, m *Merge, updates <-chan update, out chan<- Desired) error {
-	var newest Desired
-	var ready chan<- Desired // nil, hence never chosen, while nothing is unsent
+func combine(ctx context.Context, m *Merge, updates <-chan update, out chan<- pod.Desired) error {
+	var newest pod.Desired
+	var ready chan<- pod.Desired // nil, hence never chosen, while nothing is unsent
 	for {
 		select {
 		case u := <-updates:
 			m.Set(u.name, u.pods)
 			newest, ready = m.Desired(), out
 		case ready <- newest:
-			newest, ready = Desired{}, nil
+			newest, ready = pod.Desired{}, nil
 		case <-ctx.Done():
 			return nil
 		}

@@ -44,7 +44,7 @@ func TestRunKeepsOnlyTheNewest(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		api := &scripted{name: pod.SourceAPI, sets: make(chan []*corev1.Pod)}
 		file := &scripted{name: pod.SourceFile, sets: make(chan []*corev1.Pod)}
-		out := make(chan source.Desired)
+		out := make(chan pod.Desired)
 		ended := make(chan error, 1)
 		go func() { ended <- source.Run(ctx, []source.Source{file, api}, out) }()
 
@@ -80,7 +80,7 @@ func TestRunReportsASourceThatGivesUp(t *testing.T) {
 		boom := errors.New("boom")
 		s := &scripted{name: pod.SourceFile, sets: make(chan []*corev1.Pod), err: boom}
 		close(s.sets)
-		err := source.Run(t.Context(), []source.Source{s}, make(chan source.Desired))
+		err := source.Run(t.Context(), []source.Source{s}, make(chan pod.Desired))
 		if !errors.Is(err, boom) {
 			t.Fatalf("got %v", err)
 		}

@@ -22,16 +22,3 @@ type Source interface {
 	// sent: nobody changes them. Run returns only when all it started has ended.
 	Run(ctx context.Context, out chan<- []*corev1.Pod) error
 }
-
-// Desired is what all sources together want.
-type Desired struct {
-	// Specs are sorted by namespace, name and UID. No two of them share a UID or
-	// a full name.
-	Specs []pod.Spec
-	// Synced is set once every source has been heard. Until then a pod that is
-	// missing is not a pod that was deleted.
-	Synced bool
-	// Conflicts explains, one sentence each, the pods that were left out because
-	// another one has the same identity.
-	Conflicts []string
-}
