@@ -47,6 +47,7 @@ type flight struct {
 type pulled struct {
 	ref  string
 	size int64
+	took time.Duration
 }
 
 // join waits for the pull of name, and starts it when there is none. The pull

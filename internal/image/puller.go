@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -57,16 +58,23 @@ func (p *Puller) Ensure(ctx context.Context, req pod.ImageRequest) (pod.ImageRes
 			return pod.ImageResult{}, neverPull(image)
 		}
 	}
+	if req.Pulling != nil {
+		req.Pulling()
+	}
+	asked := time.Now()
 	got, err := p.pulls.join(ctx, name, func(ctx context.Context) (pulled, error) { return p.pull(ctx, name, image) })
 	if err != nil {
 		return pod.ImageResult{}, err
 	}
-	return pod.ImageResult{Image: pod.Image{Name: name, Ref: got.ref, UserSpecified: image}, Pulled: true, Size: got.size}, nil
+	return pod.ImageResult{Image: pod.Image{Name: name, Ref: got.ref, UserSpecified: image}, Pulled: true,
+		Size: got.size, Took: got.took, Waited: time.Since(asked)}, nil
 }
 
 // pull is one pull, for whoever waits for it.
 func (p *Puller) pull(ctx context.Context, name, userSpecified string) (pulled, error) {
+	began := time.Now()
 	ref, err := p.service.PullImage(ctx, name, userSpecified)
+	took := time.Since(began)
 	if err != nil {
 		return pulled{}, pullFailed(name, err)
 	}
@@ -75,7 +83,7 @@ func (p *Puller) pull(ctx context.Context, name, userSpecified string) (pulled, 
 	if err != nil {
 		p.log.Debug("The size of a pulled image is not known", zap.String("image", name), zap.Error(err))
 	}
-	return pulled{ref: ref, size: size}, nil
+	return pulled{ref: ref, size: size, took: took}, nil
 }
 
 // Waiting lists the pulls in flight or in the queue, the longest waited for

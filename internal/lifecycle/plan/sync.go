@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,6 +33,7 @@ func syncing(in *pod.Input, p *Plan) {
 	}
 	for _, c := range due {
 		if _, ok := in.Images[c.spec.Name]; !ok {
+			noteImage(in, p, c.spec)
 			p.do(in, EnsureImage{Container: c.spec}, "container %s is to be started", c.spec.Name)
 		}
 	}
@@ -39,6 +41,17 @@ func syncing(in *pod.Input, p *Plan) {
 		return
 	}
 	start(in, p, sb, due)
+}
+
+// noteImage tells that an image cannot be had and is tried again later.
+func noteImage(in *pod.Input, p *Plan, c *corev1.Container) {
+	at, failed := in.Attempts[pod.ImageTarget(c.Name)]
+	if !failed || at.Reason != "ErrImagePull" || !in.Now.Before(at.PullRetry()) {
+		return
+	}
+	p.Notes = append(p.Notes,
+		Note{Container: c.Name, Reason: "BackOff", Message: fmt.Sprintf("Back-off pulling image %q", c.Image)},
+		Note{Container: c.Name, Warning: true, Reason: "Failed", Message: "Error: ImagePullBackOff"})
 }
 
 // sandbox returns the sandbox to run containers in, or plans the way to one:
