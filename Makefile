@@ -1,0 +1,127 @@
+# nodeagent: run "make" to see what there is to make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+NAME ?= bed
+AGENT ?= nodeagent
+# The version of a release is its tag; else it says which commit was built.
+VERSION ?= $(or $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null)),0.1.0-dev.$(or $(shell git describe --always --dirty --exclude '*' 2>/dev/null),unknown))
+
+# How much is tried. A history of the planner takes 0.4 ms, one of the whole
+# core (sim) about 0.1 s, with the race detector about 1 s.
+PLAN_HISTORIES ?= 3000
+SIM_HISTORIES ?= 300
+RACE_HISTORIES ?= 10
+TORTURE_PLAN ?= 95000
+TORTURE_SIM ?= 5000
+FUZZ_TIME ?= 10s
+
+BED = $(GO) run ./test/bed/cmd/bed
+PLAN = ./internal/lifecycle/plan
+SIM = ./test/sim
+# Packages with tests that need a node of real components.
+E2E = $(shell grep -rl --include='*_test.go' '^//go:build e2e' test | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+
+##@ Try it
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {print "Usage: make TARGET"} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z][a-z0-9-]*:.*## / {split($$0, a, ":.*## "); printf "  %-14s %s\n", a[1], a[2]}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: prepare ## Run the pods of deploy/demo on this machine, without a cluster (root)
+	@$(GO) run ./test/demo up
+
+.PHONY: demo-down
+demo-down: ## Stop the demo; nothing of it is left
+	@$(GO) run ./test/demo down
+
+.PHONY: cluster
+cluster: bed-up ## Start a Kubernetes control plane and this node, kubectl included (root)
+	@echo
+	@echo "To use kubectl in this shell:"
+	@echo "  eval \"\$$(go run ./test/bed/cmd/bed shell-env --name $(NAME))\""
+	@echo "  kubectl get nodes,pods -A -o wide"
+	@echo "Stop it: make cluster-down"
+
+.PHONY: cluster-down
+cluster-down: bed-down ## Stop the cluster; nothing of it is left
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/nodeagent
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nodeagent ./cmd/nodeagent
+
+.PHONY: clean
+clean: ## Remove bin/ (what beds built stays in ~/.cache/nodeagent-bed)
+	rm -rf bin
+
+##@ Test
+
+.PHONY: test
+test: prepare ## Everything: lint, vet, unit, histories, e2e; minutes (e2e needs root)
+	@+MAKE='$(MAKE)' tools/stages.sh lint vet archtest unit histories e2e@root
+
+.PHONY: lint
+lint: ## Run the linter; the first call builds it
+	@tools/lint.sh
+	@tools/lint.sh --build-tags e2e ./test/...
+
+.PHONY: vet
+vet: ## go vet, also of the e2e tests
+	@$(GO) vet ./...
+	@$(GO) vet -tags e2e ./test/...
+
+.PHONY: archtest
+archtest: ## Check the layers of the packages
+	@$(GO) test -count=1 ./internal/archtest/...
+
+.PHONY: unit
+unit: prepare ## Unit tests with the race detector, in random order
+	@$(GO) test -race -shuffle=on -timeout 10m $$($(GO) list ./... | grep -v '/test/sim$$')
+
+.PHONY: histories
+histories: prepare ## Random and crash histories of the planner and of the whole core
+	@$(GO) test -count=1 -timeout 10m $(PLAN) -run Random -rapid.checks=$(PLAN_HISTORIES)
+	@$(GO) test -count=1 -timeout 15m $(SIM) -histories=$(SIM_HISTORIES)
+	@$(GO) test -count=1 -timeout 15m -race $(SIM) -run TestRandomHistories -seed=$$RANDOM -histories=$(RACE_HISTORIES)
+	@echo "histories: $(PLAN_HISTORIES) of the planner, $(SIM_HISTORIES)+$(RACE_HISTORIES) of the core, and a crash at every effect"
+
+.PHONY: e2e
+e2e: prepare ## Tests on real components: containerd, runc, a control plane (root)
+	@if [[ $$(id -u) -ne 0 ]]; then echo "the e2e tests need root: they make cgroups, mounts and network devices" >&2; exit 1; fi
+	@$(GO) test -tags e2e -count=1 -p 1 -timeout 20m $(E2E)
+
+.PHONY: torture
+torture: ## 100,000 histories from a random seed (SEED=N repeats one); minutes
+	@PLAN=$(TORTURE_PLAN) SIM=$(TORTURE_SIM) SEED='$(SEED)' tools/torture.sh
+
+.PHONY: fuzz
+fuzz: ## Every fuzz test for FUZZ_TIME (10s)
+	@grep -rno --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' cmd internal test | sed 's/:[0-9]*:func / /' | while read -r file name; do \
+		echo "== $$name ($${file%/*})"; \
+		$(GO) test "./$${file%/*}" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_TIME); \
+	done
+
+##@ Beds: nodes to try things on
+
+.PHONY: bed-up
+bed-up: prepare ## Start a cluster of one node (AGENT=kubelet to compare, NAME=bed)
+	@$(BED) up --name $(NAME) --agent $(AGENT)
+
+.PHONY: bed-down
+bed-down: ## Stop it (NAME=bed)
+	@$(BED) down --name $(NAME)
+
+# What the other targets need beside Go; silent when it is there.
+.PHONY: prepare
+prepare:
+	@tools/prepare.sh
