@@ -38,7 +38,7 @@ func serveHealth(ctx context.Context, cfg config.Server, m *metrics, alive func(
 		_, _ = w.Write([]byte("ok"))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: requestTimeout}))
-	addr := netip.AddrPortFrom(cfg.HealthzAddress, uint16(cfg.HealthzPort)) //nolint:gosec // checked by config
+	addr := netip.AddrPortFrom(cfg.HealthzAddress, uint16(cfg.HealthzPort))
 	for {
 		err := serve(ctx, "tcp", addr.String(), mux)
 		if ctx.Err() != nil {

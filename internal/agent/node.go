@@ -38,8 +38,8 @@ func (p *parts) newNode(version string, recorder *events.Recorder, relister *ple
 	external := cfg.CloudProvider == "external"
 	return node.New(node.Config{
 		Name: cfg.NodeName, Hostname: hostname, Version: version, IPs: cfg.NodeIPs,
-		Port: int32(cfg.Server.Port), ExternalCloud: external, //nolint:gosec // checked by config
-		MaxImages: int32(cfg.Node.StatusMaxImages), MaxBackoff: cfg.CrashLoop.MaxPeriod, //nolint:gosec // checked by config
+		Port: int32(cfg.Server.Port), ExternalCloud: external,
+		MaxImages: int32(cfg.Node.StatusMaxImages), MaxBackoff: cfg.CrashLoop.MaxPeriod,
 		Registration: node.Registration{
 			Register: cfg.Node.Register && p.api.main != nil, Labels: cfg.NodeLabels, Taints: cfg.Taints,
 			ProviderID: cfg.ProviderID, AttachDetach: true,

@@ -29,8 +29,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 // ReasonOf returns the reason and message of a failure anywhere in err's chain,
 // or the fallback reason with err's own text.
 func ReasonOf(err error, fallback string) (reason, message string) {
-	var f *Failure
-	if errors.As(err, &f) {
+	if f, is := errors.AsType[*Failure](err); is {
 		return f.Reason, err.Error()
 	}
 	return fallback, err.Error()

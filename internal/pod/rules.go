@@ -56,8 +56,9 @@ func OwnCondition(t corev1.PodConditionType) bool {
 	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady,
 		corev1.ContainersReady, corev1.PodScheduled:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Terminal reports whether the phase is one a pod never leaves.

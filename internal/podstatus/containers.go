@@ -72,7 +72,7 @@ func observed(in *pod.Input, c *corev1.Container, latest *pod.Container) corev1.
 func fromInstance(in *pod.Input, i *pod.Container) corev1.ContainerStatus {
 	st := corev1.ContainerStatus{
 		Name:         i.Name,
-		RestartCount: int32(min(i.Attempt, 1<<30)), //nolint:gosec // bounded in this line
+		RestartCount: int32(min(i.Attempt, 1<<30)),
 		Image:        i.Image,
 		ImageID:      i.ImageID,
 		ContainerID:  containerID(in, i),

@@ -130,7 +130,6 @@ type API struct {
 	watchers []chan pod.Desired
 	// Wrong lists status changes that must never be.
 	wrong []string
-	away  bool
 }
 
 func newAPI() *API { return &API{pods: map[types.UID]*corev1.Pod{}} }

@@ -15,6 +15,10 @@
 // plane running. For the same reason a defaulting rule may only be changed
 // together with the kubelet's.
 //
+// A field that is unknown or there twice does not keep a pod from running, since
+// with the kubelet it does not either: the manifest is used, and the field is a
+// problem marked as a warning.
+//
 // A manifest that breaks is usually one that is still being written. Its last
 // good version stays in force for one rescan period; then the pod ends, as it
 // would if the node started now.

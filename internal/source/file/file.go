@@ -40,13 +40,21 @@ func (c Config) validate() error {
 	return nil
 }
 
+// Problem is what is wrong with a manifest.
+type Problem struct {
+	// Text says what it is, and what to do where that is not plain.
+	Text string
+	// Warning: the manifest is used all the same, as the kubelet would use it.
+	Warning bool
+}
+
 // Source reads static pods from files. It implements source.Source.
 type Source struct {
 	cfg     Config
 	log     *zap.Logger
 	decoder runtime.Decoder
 	// problems is replaced after each scan, never changed.
-	problems atomic.Pointer[map[string]string]
+	problems atomic.Pointer[map[string]Problem]
 }
 
 // New returns a source that reads nothing until Run is called.
@@ -67,11 +75,11 @@ func (s *Source) Name() pod.SourceName { return pod.SourceFile }
 
 // Problems says what is wrong with which path, as of the last scan. It may be
 // called at any time.
-func (s *Source) Problems() map[string]string {
+func (s *Source) Problems() map[string]Problem {
 	if p := s.problems.Load(); p != nil {
 		return maps.Clone(*p)
 	}
-	return map[string]string{}
+	return map[string]Problem{}
 }
 
 // Run implements source.Source. It scans at once, after each event and after
@@ -111,12 +119,16 @@ func (s *Source) Run(ctx context.Context, out chan<- []*corev1.Pod) error {
 
 // report publishes the problems and logs those that are new. A problem's text
 // depends on nothing but the file's content, so that it is logged once.
-func (s *Source) report(problems map[string]string) {
+func (s *Source) report(problems map[string]Problem) {
 	before := s.Problems()
 	s.problems.Store(&problems)
-	for path, text := range problems {
-		if before[path] != text {
-			s.log.Error("static pod manifest has a problem", zap.String("path", path), zap.String("problem", text))
+	for path, problem := range problems {
+		switch {
+		case before[path] == problem:
+		case problem.Warning:
+			s.log.Warn("static pod manifest has fields that have no effect", zap.String("path", path), zap.String("problem", problem.Text))
+		default:
+			s.log.Error("static pod manifest has a problem", zap.String("path", path), zap.String("problem", problem.Text))
 		}
 	}
 	for path := range before {

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
@@ -117,7 +119,7 @@ func TestBrokenManifestDoesNotDisturbOthersAndHeals(t *testing.T) {
 	s := newSource(t, dir)
 	out := start(t, s)
 	expect(t, out, "a=i")
-	if p := s.Problems(); len(p) != 1 || p[bad] == "" {
+	if p := s.Problems(); len(p) != 1 || p[bad].Text == "" || p[bad].Warning {
 		t.Fatalf("problems: %v", p)
 	}
 	write(t, bad, manifestOf("b", "1"))
@@ -126,7 +128,7 @@ func TestBrokenManifestDoesNotDisturbOthersAndHeals(t *testing.T) {
 
 	// A good manifest that breaks keeps its last good version for a period.
 	write(t, bad, manifestOf("b", "2")[:30])
-	eventually(t, "a problem", func() bool { return s.Problems()[bad] != "" })
+	eventually(t, "a problem", func() bool { return s.Problems()[bad].Text != "" })
 	write(t, bad, manifestOf("b", "3"))
 	expect(t, out, "a=i", "b=3")
 }
@@ -174,13 +176,40 @@ func TestOddFiles(t *testing.T) {
 	for name, want := range map[string]string{
 		"fifo": "named pipe", "zero": "device", "huge": "larger than", "sub": "directory", "loop": "too many levels",
 	} {
-		if got := s.Problems()[filepath.Join(dir, name)]; !strings.Contains(got, want) {
+		if got := s.Problems()[filepath.Join(dir, name)].Text; !strings.Contains(got, want) {
 			t.Errorf("%s: problem %q, want something with %q", name, got, want)
 		}
 	}
 	if n := len(s.Problems()); n != 5 {
 		t.Errorf("problems: %v", s.Problems())
 	}
+}
+
+// A manifest with an unknown field runs; the field is told once, in the log and
+// in the problems.
+func TestUnknownFieldIsToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.yaml")
+	odd := manifestOf("a", "1") + "extra: 1\n"
+	write(t, path, odd)
+	core, logs := observer.New(zap.WarnLevel)
+	s, err := New(Config{Path: dir, NodeName: "node-1", CheckFrequency: 20 * time.Millisecond}, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := start(t, s)
+	expect(t, out, "a=1")
+	eventually(t, "a warning", func() bool {
+		p := s.Problems()[path]
+		return p.Warning && strings.Contains(p.Text, `unknown field "extra"`)
+	})
+	write(t, filepath.Join(dir, "b.yaml"), manifestOf("b", "1")) // makes sure of another scan
+	expect(t, out, "a=1", "b=1")
+	if got := logs.FilterField(zap.String("path", path)).All(); len(got) != 1 || got[0].Level != zap.WarnLevel {
+		t.Errorf("logged: %v", got)
+	}
+	write(t, path, manifestOf("a", "1"))
+	eventually(t, "no problems", func() bool { return len(s.Problems()) == 0 })
 }
 
 func TestSingleFileReplacedByRename(t *testing.T) {
@@ -224,7 +253,7 @@ func TestSamePodTwice(t *testing.T) {
 	write(t, filepath.Join(dir, "2"), manifestOf("a", "new"))
 	s := newSource(t, dir)
 	expect(t, start(t, s), "a=new")
-	if p := s.Problems()[filepath.Join(dir, "1")]; !strings.Contains(p, "same pod") {
+	if p := s.Problems()[filepath.Join(dir, "1")].Text; !strings.Contains(p, "same pod") {
 		t.Errorf("problem: %q", p)
 	}
 }

@@ -22,8 +22,8 @@ type manifest struct {
 	digest [sha256.Size]byte
 	// pod is the last good version, nil when there was none or its time is over.
 	pod *corev1.Pod
-	// problem is why the present content is not used.
-	problem string
+	// problem is why the present content is not used, or a warning about it.
+	problem Problem
 	// brokenSince is when the present trouble began; zero when there is none.
 	brokenSince time.Time
 }
@@ -32,7 +32,7 @@ type manifest struct {
 type scan struct {
 	source   *Source
 	files    map[string]*manifest
-	problems map[string]string
+	problems map[string]Problem
 	// known is set once the path has been read, or found not to exist.
 	known bool
 	sent  []*corev1.Pod
@@ -45,12 +45,12 @@ func newScan(s *Source) *scan {
 // run reads everything and returns the pods, and whether they differ from what
 // the last call that said so returned.
 func (s *scan) run() ([]*corev1.Pod, bool) {
-	problems := map[string]string{}
+	problems := map[string]Problem{}
 	paths, err := s.list(problems)
 	if err != nil {
 		// What cannot be listed is not known to be gone: the last set stays.
-		problems[s.source.cfg.Path] = fmt.Sprintf("reading the static pod path: %v; "+
-			"check that it exists, is a directory or a file, and may be read by the agent", err)
+		problems[s.source.cfg.Path] = Problem{Text: fmt.Sprintf("reading the static pod path: %v; "+
+			"check that it exists, is a directory or a file, and may be read by the agent", err)}
 		s.problems = problems
 		return nil, false
 	}
@@ -59,7 +59,7 @@ func (s *scan) run() ([]*corev1.Pod, bool) {
 	for _, path := range paths {
 		if m := s.readOne(path, now); m != nil {
 			files[path] = m
-			if m.problem != "" {
+			if m.problem.Text != "" {
 				problems[path] = m.problem
 			}
 		}
@@ -76,7 +76,7 @@ func (s *scan) run() ([]*corev1.Pod, bool) {
 
 // list returns the paths of the manifests, sorted. A missing path is an empty
 // set: nobody is waiting for it to appear.
-func (s *scan) list(problems map[string]string) ([]string, error) {
+func (s *scan) list(problems map[string]Problem) ([]string, error) {
 	root := s.source.cfg.Path
 	info, err := os.Stat(root)
 	switch {
@@ -99,7 +99,7 @@ func (s *scan) list(problems map[string]string) ([]string, error) {
 		switch {
 		case strings.HasPrefix(e.Name(), "."):
 		case e.IsDir():
-			problems[path] = "it is a directory; manifests are only read from " + root + " itself: move them there"
+			problems[path] = Problem{Text: "it is a directory; manifests are only read from " + root + " itself: move them there"}
 		default:
 			paths = append(paths, path)
 		}
@@ -124,20 +124,20 @@ func (s *scan) readOne(path string, now time.Time) *manifest {
 	if digest == before.digest && before.brokenSince.IsZero() {
 		return before
 	}
-	p, err := s.source.parse(data, path, now)
+	p, warning, err := s.source.parse(data, path, now)
 	if err != nil {
 		return s.broken(before, digest, err, now)
 	}
 	if before.pod != nil && before.pod.UID == p.UID {
 		p.Annotations[annotationSeen] = before.pod.Annotations[annotationSeen]
 	}
-	return &manifest{digest: digest, pod: p}
+	return &manifest{digest: digest, pod: p, problem: Problem{Text: warning, Warning: true}}
 }
 
 // broken keeps the last good version for one period: most broken files are
 // files that somebody is writing.
 func (s *scan) broken(before *manifest, digest [sha256.Size]byte, err error, now time.Time) *manifest {
-	m := &manifest{digest: digest, pod: before.pod, problem: err.Error(), brokenSince: before.brokenSince}
+	m := &manifest{digest: digest, pod: before.pod, problem: Problem{Text: err.Error()}, brokenSince: before.brokenSince}
 	if m.brokenSince.IsZero() {
 		m.brokenSince = now
 	}
@@ -166,7 +166,7 @@ func (s *scan) expiry() <-chan time.Time {
 
 // collect returns the pods in order of their paths. Of two files that describe
 // the same pod the last one counts.
-func (s *scan) collect(problems map[string]string) []*corev1.Pod {
+func (s *scan) collect(problems map[string]Problem) []*corev1.Pod {
 	owner := map[string]string{}
 	pods := map[string]*corev1.Pod{}
 	for _, path := range slices.Sorted(maps.Keys(s.files)) {
@@ -176,8 +176,8 @@ func (s *scan) collect(problems map[string]string) []*corev1.Pod {
 		}
 		name := pod.RefOf(p).FullName()
 		if other, taken := owner[name]; taken {
-			problems[other] = fmt.Sprintf("%s describes the same pod %s and is used instead; remove one of the two or rename its pod",
-				path, pod.RefOf(p))
+			problems[other] = Problem{Text: fmt.Sprintf("%s describes the same pod %s and is used instead; remove one of the two or rename its pod",
+				path, pod.RefOf(p))}
 			delete(pods, other)
 		}
 		owner[name] = path

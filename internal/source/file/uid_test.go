@@ -25,7 +25,7 @@ func TestUIDIsTheKubelets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := decode(decoder, data)
+			p, _, err := decode(decoder, data)
 			if err != nil {
 				t.Fatal(err)
 			}
