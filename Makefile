@@ -20,7 +20,9 @@ TORTURE_PLAN ?= 95000
 TORTURE_SIM ?= 5000
 FUZZ_TIME ?= 10s
 
-BED = $(GO) run ./test/bed/cmd/bed
+# As beds build their programs, so that nothing is compiled twice.
+RUN = CGO_ENABLED=0 $(GO) run -trimpath -buildvcs=false
+BED = $(RUN) ./test/bed/cmd/bed
 PLAN = ./internal/lifecycle/plan
 SIM = ./test/sim
 # Packages with tests that need a node of real components.
@@ -36,11 +38,12 @@ help: ## Show this help
 
 .PHONY: demo
 demo: prepare ## Run the pods of deploy/demo on this machine, without a cluster (root)
-	@$(GO) run ./test/demo up
+	@echo "Compiling the demo (minutes the first time) ..."
+	@$(RUN) ./test/demo up
 
 .PHONY: demo-down
 demo-down: ## Stop the demo; nothing of it is left
-	@$(GO) run ./test/demo down
+	@$(RUN) ./test/demo down
 
 .PHONY: cluster
 cluster: bed-up ## Start a Kubernetes control plane and this node, kubectl included (root)
@@ -115,6 +118,7 @@ fuzz: ## Every fuzz test for FUZZ_TIME (10s)
 
 .PHONY: bed-up
 bed-up: prepare ## Start a cluster of one node (AGENT=kubelet to compare, NAME=bed)
+	@echo "Compiling the command (minutes the first time) ..."
 	@$(BED) up --name $(NAME) --agent $(AGENT)
 
 .PHONY: bed-down
