@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
@@ -179,15 +180,17 @@ func TestAPIServerOutage(t *testing.T) {
 // attempts is the newest attempt number the runtime has of a container.
 func attempts(t *testing.T, b *bed.Bed, pod, container string) int {
 	t.Helper()
-	out, err := b.Crictl(t.Context(), "ps", "-a", "--label", "io.kubernetes.pod.name="+pod, "--name", "^"+container+"$", "-o", "go-template", "--template",
-		"{{range .containers}}{{.metadata.attempt}}\n{{end}}")
+	out, err := b.Crictl(t.Context(), "ps", "-a", "--label", "io.kubernetes.pod.name="+pod, "--name", "^"+container+"$", "-o", "json")
 	must(t, "crictl ps", err)
-	newest := 0
-	for line := range strings.Lines(out) {
-		var n int
-		if _, err := fmt.Sscan(line, &n); err == nil {
-			newest = max(newest, n)
+	var list struct {
+		Containers []struct {
+			Metadata struct{ Attempt int }
 		}
+	}
+	must(t, "reading crictl's answer", json.Unmarshal([]byte(out), &list))
+	newest := 0
+	for _, c := range list.Containers {
+		newest = max(newest, c.Metadata.Attempt)
 	}
 	return newest
 }
