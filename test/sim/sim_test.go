@@ -3,10 +3,12 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,17 +169,20 @@ func TestRandomHistories(t *testing.T) {
 
 func history(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 7))
-	faults, calm := fakecri.RandomFaults(seed, 0.05), false
+	faults := fakecri.RandomFaults(seed, 0.05)
+	var calm atomic.Bool
 	s := New(fakecri.Config{
-		Behave: func(_, container string, attempt int) fakecri.Behaviour {
+		Behave: func(pod, container string, attempt int) fakecri.Behaviour {
+			// The runtime's goroutines ask, in any order: each instance has a fate of its own.
+			rng := rand.New(rand.NewPCG(seed, instance(pod, container, attempt)))
 			h := fakecri.Behaviour{TermAfter: time.Duration(rng.IntN(3000)) * time.Millisecond, IgnoreTerm: rng.IntN(4) == 0}
-			if rng.IntN(3) == 0 && !calm {
+			if rng.IntN(3) == 0 && !calm.Load() {
 				h.RunFor, h.ExitCode = time.Duration(1+rng.IntN(20))*time.Second, int32(rng.IntN(2))
 			}
 			return h
 		},
 		Fault: func(c fakecri.Call) fakecri.Fault {
-			if calm {
+			if calm.Load() {
 				return fakecri.Fault{}
 			}
 			return faults(c)
@@ -191,7 +196,7 @@ func history(t *testing.T, seed uint64) {
 		fate(t, s, rng, step, uids)
 		time.Sleep(time.Duration(rng.IntN(15000)) * time.Millisecond)
 	}
-	calm = true
+	calm.Store(true)
 	time.Sleep(20 * time.Minute)
 	synctest.Wait()
 	settled(t, s)
@@ -205,6 +210,13 @@ func history(t *testing.T, seed uint64) {
 	time.Sleep(5 * time.Minute)
 	synctest.Wait()
 	verify(t, s)
+}
+
+// instance is a number for one instance of a container.
+func instance(pod, container string, attempt int) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s/%s/%d", pod, container, attempt)
+	return h.Sum64()
 }
 
 // fate does one thing to the node.
