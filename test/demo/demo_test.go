@@ -32,7 +32,7 @@ func TestUpAndDown(t *testing.T) {
 	d := newCommand(t)
 	d.mustRun(t, "down")
 	before := survey(t, d.name)
-	t.Cleanup(func() { d.run(context.Background(), "down") })
+	t.Cleanup(func() { _, _ = d.run(context.Background(), "down") })
 
 	out := d.mustRun(t, "up")
 	for _, want := range []string{"All pods are ready", "web-" + d.name, "ready: 2 of 2 containers", "START-UP STEP", "make demo-down"} {
