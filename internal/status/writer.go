@@ -23,7 +23,13 @@ const (
 	// requestTimeout bounds one request; a newer status must not wait longer.
 	requestTimeout = 10 * time.Second
 	retryMin       = 100 * time.Millisecond
-	retryMax       = 2 * time.Second
+	// retryMax is how soon an API server that is back is noticed.
+	retryMax = 2 * time.Second
+	// retryPodMax is the same for a pod whose status is refused: only a change
+	// of it is likely to help, and that is sent at once.
+	retryPodMax = 10 * time.Second
+	// complain is how many failures in a row are spoken of once.
+	complain = 50
 )
 
 // Writer sends the newest status of each pod. The zero value is not usable.
@@ -34,6 +40,10 @@ type Writer struct {
 
 	mu      sync.Mutex
 	entries map[types.UID]*entry
+	// outage counts the failures in a row, of whatever pods, that were the
+	// server's. One count for all pods keeps the rate of requests from growing
+	// with their number.
+	outage int
 }
 
 // entry is what is to be said of one pod, and what the API last said of it.
@@ -44,6 +54,7 @@ type entry struct {
 	// base is the status the API is known to hold, at version of the object.
 	base    corev1.PodStatus
 	version string
+	// retries counts how often in a row the status was refused.
 	retries int
 	// inflight: a request is under way, so base is about to change.
 	inflight bool
@@ -87,9 +98,6 @@ func (w *Writer) Forget(uid types.UID) {
 	delete(w.entries, uid)
 }
 
-// Pending is the number of pods whose newest status the API does not hold yet.
-func (w *Writer) Pending() int { return w.queue.Len() }
-
 // Run sends until ctx ends and every request has come back.
 func (w *Writer) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
@@ -124,50 +132,64 @@ func (w *Writer) serve(ctx context.Context, uid types.UID) {
 	w.mu.Unlock()
 
 	err := w.send(ctx, &snapshot)
+	if err != nil && ctx.Err() != nil {
+		return // the end of the agent, not a failure
+	}
+	failures, rest := w.settle(uid, e, &snapshot, err)
+	if failures == 0 {
+		return
+	}
+	if failures%complain == 1 {
+		w.log.Warn("cannot send the pod's status, will retry", zap.String("pod", snapshot.pod.Namespace+"/"+snapshot.pod.Name), zap.Error(err))
+	}
+	if !rest {
+		w.queue.AddAfter(uid, backoff(failures, retryPodMax))
+		return
+	}
+	// The senders fail side by side; together they count as one.
+	select {
+	case <-ctx.Done():
+	case <-time.After(backoff((failures-1)/senders+1, retryMax)):
+		w.queue.Add(uid)
+	}
+}
+
+// settle takes in how the sending of a snapshot went. failures is 0 when there
+// is nothing to try again. With rest the server, not the pod, is the problem,
+// and the sender must rest: an outage must not be met with a storm.
+func (w *Writer) settle(uid types.UID, e, snapshot *entry, err error) (failures int, rest bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	e.inflight = false
-	if w.entries[uid] != e {
-		w.mu.Unlock()
-		return // forgotten meanwhile
+	if rest = err != nil && serverProblem(err); rest {
+		w.outage++
+	} else {
+		w.outage = 0
+	}
+	if w.entries[uid] != e { // forgotten meanwhile
+		return 0, false
+	}
+	// What was patched before a DELETE failed is in the API all the same.
+	if snapshot.version == e.version || newer(snapshot.version, e.version) {
+		e.base, e.version = snapshot.base, snapshot.version
 	}
 	switch {
 	case err == nil:
 		e.retries = 0
-		if newer(snapshot.version, e.version) {
-			e.base, e.version = snapshot.base, snapshot.version
-		}
-		if snapshot.finished && e.finished {
+		if snapshot.finished && snapshot.pod.DeletionTimestamp != nil {
 			delete(w.entries, uid)
 		}
-		w.mu.Unlock()
+		return 0, false
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 		// Another object, or none, goes by this name now.
 		delete(w.entries, uid)
-		w.mu.Unlock()
 		w.log.Debug("the pod's object is gone", zap.String("uid", string(uid)), zap.Error(err))
-	default:
-		e.retries++
-		pause := backoff(e.retries)
-		w.mu.Unlock()
-		w.retry(ctx, uid, &snapshot, pause, err)
+		return 0, false
+	case rest:
+		return w.outage, true
 	}
-}
-
-// retry comes back to a pod later. When the server, not the pod, is the
-// problem, the sender rests too: an outage must not be met with a storm.
-func (w *Writer) retry(ctx context.Context, uid types.UID, e *entry, pause time.Duration, err error) {
-	if e.retries == 0 || e.retries%20 == 0 {
-		w.log.Warn("cannot send the pod's status, will retry", zap.String("pod", e.pod.Namespace+"/"+e.pod.Name), zap.Error(err))
-	}
-	if !serverProblem(err) {
-		w.queue.AddAfter(uid, pause)
-		return
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(pause):
-		w.queue.Add(uid)
-	}
+	e.retries++
+	return e.retries, false
 }
 
 // send brings the API to the entry's status, then ends the object if it may go.
@@ -209,9 +231,9 @@ func serverProblem(err error) bool {
 		apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) || apierrors.IsUnauthorized(err)
 }
 
-// backoff doubles from retryMin to retryMax, with jitter so that nodes do not
-// come back in step.
-func backoff(n int) time.Duration {
-	d := min(retryMin<<min(n-1, 10), retryMax)
+// backoff doubles from retryMin to limit, with jitter so that nodes do not come
+// back in step.
+func backoff(n int, limit time.Duration) time.Duration {
+	d := min(retryMin<<min(n-1, 10), limit)
 	return d/2 + rand.N(d/2) //nolint:gosec // jitter needs no secrecy
 }
