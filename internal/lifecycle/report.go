@@ -41,7 +41,7 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 	}
 	w.tell(s, p.Notes)
 	s.prior = podstatus.Compute(in)
-	if !s.gone {
+	if !s.gone && !s.spec.Static() { // a static pod's mirror is another object
 		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done)
 	}
 	if !s.wasReady && ready(&s.prior) {

@@ -34,7 +34,8 @@ Usage:
 
 Flags of up:
   --name N          the bed's name (default "bed"); several beds run side by side
-  --agent A         nodeagent (default), kubelet or none
+  --agent A         nodeagent (default), kubelet or none; only with kubelet do pods
+                    get a service account's token, which nodeagent does not mount yet
   --standalone      no control plane: the agent runs the pods of its manifest folder
   --agnhost         have the agnhost test image, too
   --audit           log every request to the API server
@@ -123,9 +124,15 @@ func runUp(ctx context.Context, args []string) error {
 	if err := parse(set, args, 0); err != nil {
 		return err
 	}
-	b, err := bed.New(ctx, bed.Options{
+	o := bed.Options{
 		Name: *name, Agent: *agent, Standalone: *standalone, Agnhost: *agnhost, AuditLog: *audit, Output: os.Stderr,
-	})
+	}
+	if *agent != bed.Kubelet {
+		// Every pod would get a volume with a token that this version of nodeagent
+		// cannot mount, and the pods of a bed could not use it anyway.
+		o.APIServerArgs = []string{"--disable-admission-plugins=ServiceAccount"}
+	}
+	b, err := bed.New(ctx, o)
 	if err != nil {
 		return err
 	}
