@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"nodeagent.dev/nodeagent/internal/containerspec"
@@ -105,6 +106,7 @@ func containerDetail(c pod.Container, st *runtimeapi.ContainerStatus) pod.Contai
 	c.ExitCode = st.GetExitCode()
 	c.Reason = cut(st.GetReason())
 	c.Message = cut(st.GetMessage())
+	c.User = userOf(st.GetUser())
 	if image := st.GetImage().GetImage(); image != "" {
 		c.Image = cut(image)
 	}
@@ -112,6 +114,17 @@ func containerDetail(c pod.Container, st *runtimeapi.ContainerStatus) pod.Contai
 		c.ImageID = cut(ref)
 	}
 	return c
+}
+
+// userOf is who the first process runs as, when the runtime says so.
+func userOf(u *runtimeapi.ContainerUser) *corev1.ContainerUser {
+	l := u.GetLinux()
+	if l == nil {
+		return nil
+	}
+	return &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{
+		UID: l.GetUid(), GID: l.GetGid(), SupplementalGroups: l.GetSupplementalGroups(),
+	}}
 }
 
 func stateOf(s runtimeapi.ContainerState) pod.ContainerState {

@@ -49,9 +49,12 @@ func New(cfg Config, deps Deps) (*Registrar, error) {
 	return r, nil
 }
 
-// Poke asks for a look at the runtime now, because something hints that it
-// broke, recovered or changed. It never blocks.
-func (r *Registrar) Poke() { hint(r.poke) }
+// Poke asks for a look at the runtime and a status now, because something hints
+// that the runtime or a check broke, recovered or changed. It never blocks.
+func (r *Registrar) Poke() {
+	hint(r.poke)
+	hint(r.changed)
+}
 
 // Registered is closed once the Node is known to exist.
 func (r *Registrar) Registered() <-chan struct{} { return r.registered }
