@@ -188,6 +188,7 @@ func history(t *testing.T, seed uint64) {
 			return faults(c)
 		},
 		EventFault: fakecri.RandomEventFaults(seed, 0.2),
+		NoEvents:   seed%4 == 3, // as a runtime without an event stream
 	})
 	defer s.Close()
 	mustStart(t, s, 0, false)
