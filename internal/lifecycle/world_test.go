@@ -1,0 +1,433 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// call is one use of a port.
+type call struct {
+	verb, what string
+	at         time.Time
+}
+
+// world is a node in memory. It implements all ports of the supervisor.
+type world struct {
+	t          *testing.T
+	sup        *Supervisor
+	desired    chan pod.Desired
+	hints      chan pod.Hint
+	listings   chan []pod.Listing
+	stop       context.CancelFunc
+	ended      chan struct{}
+	mu         sync.Mutex
+	next       int
+	sandboxes  map[string]*owned[pod.Sandbox]
+	containers map[string]*owned[pod.Container]
+	calls      []call
+	statuses   map[types.UID][]corev1.PodStatus
+	finished   map[types.UID]bool
+	panics     int
+	// rule is asked before each effect; it may block, fail or panic. errNoEffect
+	// makes the call succeed without an effect.
+	rule func(ctx context.Context, verb, what string) error
+	// observing is how long a look takes.
+	observing time.Duration
+}
+
+type owned[T any] struct {
+	uid types.UID
+	it  T
+}
+
+var errNoEffect = errors.New("no effect")
+
+// newWorld returns an empty node with a supervisor that runs until the test
+// ends. change may alter what the supervisor is given.
+func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
+	w := &world{
+		t: t, desired: make(chan pod.Desired), hints: make(chan pod.Hint), listings: make(chan []pod.Listing),
+		ended: make(chan struct{}), sandboxes: map[string]*owned[pod.Sandbox]{}, containers: map[string]*owned[pod.Container]{},
+		statuses: map[types.UID][]corev1.PodStatus{}, finished: map[types.UID]bool{},
+	}
+	deps := Deps{
+		Observer: w, Sandboxes: w, Containers: w, Images: images{w}, Volumes: w, Cgroups: cgroups{w}, Logs: logs{w},
+		Status: sink{w}, Events: w, Log: zaptest.NewLogger(t),
+		Node:  func() pod.Node { return pod.Node{Name: "n", RuntimeName: "r", HostIPs: []string{"10.0.0.1"}} },
+		Hooks: Hooks{Panic: func() { w.mu.Lock(); w.panics++; w.mu.Unlock() }},
+	}
+	for _, f := range change {
+		f(w, &deps)
+	}
+	w.sup = NewSupervisor(deps)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.stop = cancel
+	go func() {
+		defer close(w.ended)
+		if err := w.sup.Run(ctx, Inputs{Desired: w.desired, Hints: w.hints, Listings: w.listings}); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-w.ended })
+	return w
+}
+
+// enter records a call and asks the rule; skip says that it has no effect.
+func (w *world) enter(ctx context.Context, verb, what string) (skip bool, err error) {
+	w.mu.Lock()
+	w.calls = append(w.calls, call{verb, what, time.Now()})
+	rule := w.rule
+	w.mu.Unlock()
+	if rule != nil {
+		err = rule(ctx, verb, what)
+	}
+	if errors.Is(err, errNoEffect) {
+		return true, nil
+	}
+	return err != nil, err
+}
+
+func (w *world) setRule(rule func(ctx context.Context, verb, what string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rule = rule
+}
+
+func (w *world) id(prefix string) string {
+	w.next++
+	return fmt.Sprint(prefix, w.next)
+}
+
+// Observe implements Observer.
+func (w *world) Observe(ctx context.Context, ref pod.Ref) (pod.Observation, error) {
+	if _, err := w.enter(ctx, "Observe", string(ref.UID)); err != nil {
+		return pod.Observation{}, err
+	}
+	time.Sleep(w.observing)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var o pod.Observation
+	for _, s := range w.sandboxes {
+		if s.uid == ref.UID {
+			o.Sandboxes = append(o.Sandboxes, s.it)
+		}
+	}
+	for _, c := range w.containers {
+		if c.uid == ref.UID {
+			o.Containers = append(o.Containers, c.it)
+		}
+	}
+	o.Sort()
+	return o, nil
+}
+
+// Forget implements Observer.
+func (w *world) Forget(types.UID) {}
+
+// CreateSandbox implements Sandboxes.
+func (w *world) CreateSandbox(ctx context.Context, req pod.SandboxRequest) (string, error) {
+	if skip, err := w.enter(ctx, "CreateSandbox", req.Pod.Name); skip {
+		return "", err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := w.id("s")
+	w.sandboxes[id] = &owned[pod.Sandbox]{req.Pod.UID, pod.Sandbox{ID: id, Attempt: req.Attempt, Ready: true, CreatedAt: time.Now(), IPs: []string{"10.1.0.9"}}}
+	return id, nil
+}
+
+// StopSandbox implements Sandboxes.
+func (w *world) StopSandbox(ctx context.Context, id string) error {
+	if skip, err := w.enter(ctx, "StopSandbox", id); skip {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.sandboxes[id]; s != nil {
+		s.it.Ready = false
+	}
+	return nil
+}
+
+// RemoveSandbox implements Sandboxes.
+func (w *world) RemoveSandbox(ctx context.Context, id string) error {
+	if skip, err := w.enter(ctx, "RemoveSandbox", id); skip {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sandboxes, id)
+	for cid, c := range w.containers {
+		if c.it.SandboxID == id {
+			delete(w.containers, cid)
+		}
+	}
+	return nil
+}
+
+// CreateContainer implements Containers.
+func (w *world) CreateContainer(ctx context.Context, req pod.ContainerRequest) (string, error) {
+	name := req.Container.Name
+	if skip, err := w.enter(ctx, "CreateContainer", name); skip {
+		return "none", err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := w.id("c")
+	w.containers[id] = &owned[pod.Container]{req.Sandbox.Pod.UID, pod.Container{ID: id, Name: name, SandboxID: req.SandboxID,
+		Attempt: req.Attempt, CrashCount: req.CrashCount, State: pod.ContainerCreated, CreatedAt: time.Now(), Image: req.Image.Name}}
+	return id, nil
+}
+
+// StartContainer implements Containers.
+func (w *world) StartContainer(ctx context.Context, id string) error {
+	if skip, err := w.enter(ctx, "StartContainer", id); skip {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c := w.containers[id]; c != nil {
+		c.it.State, c.it.StartedAt = pod.ContainerRunning, time.Now()
+	}
+	return nil
+}
+
+// StopContainer implements Containers.
+func (w *world) StopContainer(ctx context.Context, id string, grace time.Duration) error {
+	if skip, err := w.enter(ctx, "StopContainer", fmt.Sprintf("%s %s", id, grace)); skip {
+		return err
+	}
+	w.exit(id, 137)
+	return nil
+}
+
+// RemoveContainer implements Containers.
+func (w *world) RemoveContainer(ctx context.Context, id string) error {
+	if skip, err := w.enter(ctx, "RemoveContainer", id); skip {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.containers, id)
+	return nil
+}
+
+// Mount implements Volumes.
+func (w *world) Mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error) {
+	_, err := w.enter(ctx, "Mount", p.Name)
+	return pod.Volumes{}, err
+}
+
+// Unmount implements Volumes.
+func (w *world) Unmount(ctx context.Context, ref pod.Ref) error {
+	_, err := w.enter(ctx, "Unmount", string(ref.UID))
+	return err
+}
+
+// Event implements Recorder.
+func (w *world) Event(_ *corev1.Pod, container string, _ bool, reason, _ string) {
+	_, _ = w.enter(w.t.Context(), "Event", reason+" "+container)
+}
+
+type images struct{ *world }
+
+// Ensure implements Images.
+func (w images) Ensure(ctx context.Context, req pod.ImageRequest) (pod.ImageResult, error) {
+	_, err := w.enter(ctx, "Pull", req.Container.Name)
+	return pod.ImageResult{Image: pod.Image{Name: req.Container.Image, Ref: "sha"}}, err
+}
+
+type cgroups struct{ *world }
+
+// Ensure implements Cgroups.
+func (w cgroups) Ensure(context.Context, *corev1.Pod) (pod.Grant, error) { return pod.Grant{}, nil }
+
+// Remove implements Cgroups.
+func (w cgroups) Remove(ctx context.Context, ref pod.Ref) error {
+	_, err := w.enter(ctx, "RemoveCgroup", string(ref.UID))
+	return err
+}
+
+type logs struct{ *world }
+
+// EnsureDir implements Logs.
+func (logs) EnsureDir(pod.Ref, string) error { return nil }
+
+// Link implements Logs.
+func (logs) Link(pod.Ref, string, string, int) error { return nil }
+
+// RemoveContainer implements Logs.
+func (logs) RemoveContainer(pod.Ref, string, string, int) error { return nil }
+
+// RemovePod implements Logs.
+func (w logs) RemovePod(ref pod.Ref) error {
+	_, err := w.enter(w.t.Context(), "RemoveLogs", string(ref.UID))
+	return err
+}
+
+type sink struct{ *world }
+
+// Publish implements StatusSink.
+func (w sink) Publish(p *corev1.Pod, st corev1.PodStatus, finished bool) {
+	if _, err := w.enter(w.t.Context(), "Publish", string(st.Phase)); err != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.statuses[p.UID] = append(w.statuses[p.UID], st)
+	w.finished[p.UID] = w.finished[p.UID] || finished
+}
+
+// Forget implements StatusSink.
+func (sink) Forget(types.UID) {}
+
+// exit ends a container's process.
+func (w *world) exit(id string, code int32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c := w.containers[id]; c != nil && c.it.State != pod.ContainerExited {
+		c.it.State, c.it.ExitCode, c.it.FinishedAt = pod.ContainerExited, code, time.Now()
+	}
+}
+
+// crash ends the newest instance of a container and hints at it.
+func (w *world) crash(uid types.UID, name string) {
+	w.mu.Lock()
+	var latest *owned[pod.Container]
+	for _, c := range w.containers {
+		if c.uid == uid && c.it.Name == name && (latest == nil || c.it.Attempt > latest.it.Attempt) {
+			latest = c
+		}
+	}
+	w.mu.Unlock()
+	w.exit(latest.it.ID, 1)
+	w.hints <- pod.Hint{UID: uid, Why: "event"}
+}
+
+// want tells the supervisor what all sources want.
+func (w *world) want(pods ...*corev1.Pod) { w.wantFrom(pod.SourceAPI, true, pods...) }
+
+func (w *world) wantFrom(source pod.SourceName, synced bool, pods ...*corev1.Pod) {
+	d := pod.Desired{Synced: synced}
+	for _, p := range pods {
+		d.Specs = append(d.Specs, pod.Spec{Pod: p, Source: source})
+	}
+	w.desired <- d
+}
+
+// status is the last status of a pod: as published, or as its view has it when
+// nothing is published (a static pod).
+func (w *world) status(uid types.UID) corev1.PodStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if list := w.statuses[uid]; len(list) > 0 {
+		return list[len(list)-1]
+	}
+	for _, v := range w.sup.Views() {
+		if v.Ref.UID == uid {
+			return v.Status
+		}
+	}
+	return corev1.PodStatus{}
+}
+
+// container is the published status of a container, in words.
+func (w *world) container(uid types.UID, name string) string {
+	st := w.status(uid)
+	for i := range st.ContainerStatuses {
+		c := &st.ContainerStatuses[i]
+		if c.Name != name {
+			continue
+		}
+		switch s := c.State; {
+		case s.Running != nil:
+			return fmt.Sprintf("running %d", c.RestartCount)
+		case s.Terminated != nil:
+			return fmt.Sprintf("exited %d", s.Terminated.ExitCode)
+		case s.Waiting != nil:
+			return "waiting " + s.Waiting.Reason
+		}
+	}
+	return "none"
+}
+
+func (w *world) isFinished(uid types.UID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.finished[uid]
+}
+
+// called returns what the verb was called with.
+func (w *world) called(verb string) []call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []call
+	for _, c := range w.calls {
+		if c.verb == verb {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// destructive returns the calls that take something away.
+func (w *world) destructive() []call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(w.calls), func(c call) bool {
+		return !strings.HasPrefix(c.verb, "Stop") && !strings.HasPrefix(c.verb, "Remove") && c.verb != "Unmount"
+	})
+}
+
+// running puts a pod on the node that an earlier agent started.
+func (w *world) running(uid types.UID, container string) pod.Listing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, c := w.id("s"), w.id("c")
+	w.sandboxes[s] = &owned[pod.Sandbox]{uid, pod.Sandbox{ID: s, Ready: true, CreatedAt: time.Now(), IPs: []string{"10.1.0.8"}}}
+	w.containers[c] = &owned[pod.Container]{uid, pod.Container{ID: c, Name: container, SandboxID: s, State: pod.ContainerRunning, CreatedAt: time.Now(), StartedAt: time.Now()}}
+	return pod.Listing{Ref: pod.Ref{UID: uid, Namespace: "ns", Name: string(uid)}, Live: true}
+}
+
+func newPod(uid string, containers ...string) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: uid, UID: types.UID(uid)}}
+	p.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	for _, c := range containers {
+		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: c, Image: "i"})
+	}
+	return p
+}
+
+// deleted is the pod as it is once somebody deleted it now with the grace.
+func deleted(p *corev1.Pod, grace int64) *corev1.Pod {
+	p = p.DeepCopy()
+	p.DeletionGracePeriodSeconds = &grace
+	p.DeletionTimestamp = &metav1.Time{Time: time.Now().Add(time.Duration(grace) * time.Second)}
+	return p
+}
+
+// pass lets time pass, and then everybody do what they have to do now.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// hang blocks until its caller gives up.
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
