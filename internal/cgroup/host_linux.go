@@ -14,12 +14,18 @@ import (
 	"github.com/opencontainers/cgroups/manager"
 )
 
+// hybridMount is where systemd puts cgroup v2 beside v1.
+const hybridMount = "/sys/fs/cgroup/unified"
+
 // host is how this machine has its cgroups.
 type host struct {
 	v2 bool
 	// mounts maps controllers to the hierarchy they are in. With v2 there is one
 	// entry, with the empty name.
 	mounts map[string]string
+	// unified is where a machine with cgroup v1 has an empty v2 hierarchy too, in
+	// which runtimes make a cgroup of each pod all the same.
+	unified string
 	// controllers are those that can be used.
 	controllers []string
 	// pageSizes are the huge pages the kernel has, "2MB".
@@ -48,6 +54,9 @@ func lookAtHost() (host, error) {
 			}
 		}
 	}
+	if cgroups.IsCgroup2HybridMode() {
+		h.unified = hybridMount
+	}
 	h.controllers = slices.Sorted(maps.Keys(h.mounts))
 	if len(h.controllers) == 0 {
 		return h, errors.New("no cgroup file system is mounted")
@@ -60,6 +69,9 @@ func (h *host) has(controller string) bool { return slices.Contains(h.controller
 // dirs are the directories of a cgroup, sorted: one per hierarchy.
 func (h *host) dirs(path string) []string {
 	var dirs []string
+	if h.unified != "" {
+		dirs = append(dirs, filepath.Join(h.unified, path))
+	}
 	for _, mount := range h.mounts {
 		dirs = append(dirs, filepath.Join(mount, path))
 	}

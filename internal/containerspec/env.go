@@ -6,13 +6,14 @@ import (
 )
 
 // environment works out the variables of a container. A value may use the
-// variables before it; a variable declared twice has its last value for
-// commands, and both are passed on, as in the kubelet.
+// variables before it. A variable declared twice is passed on once, with its
+// last value, as in the kubelet; the order is that of first mention.
 func environment(c *corev1.Container) (pairs []*runtimeapi.KeyValue, vars map[string]string, err error) {
 	if len(c.EnvFrom) > 0 {
 		return nil, nil, configFailure("container %q uses envFrom, which this agent does not support yet", c.Name)
 	}
 	vars = make(map[string]string, len(c.Env))
+	var names []string
 	for _, e := range c.Env {
 		value := e.Value
 		switch {
@@ -22,8 +23,13 @@ func environment(c *corev1.Container) (pairs []*runtimeapi.KeyValue, vars map[st
 			return nil, nil, configFailure("env %q of container %q uses valueFrom.%s, which this agent does not support yet",
 				e.Name, c.Name, sourceOf(e.ValueFrom))
 		}
+		if _, again := vars[e.Name]; !again {
+			names = append(names, e.Name)
+		}
 		vars[e.Name] = value
-		pairs = append(pairs, &runtimeapi.KeyValue{Key: e.Name, Value: []byte(value)})
+	}
+	for _, name := range names {
+		pairs = append(pairs, &runtimeapi.KeyValue{Key: name, Value: []byte(vars[name])})
 	}
 	return pairs, vars, nil
 }

@@ -36,8 +36,8 @@ type Node struct {
 	CgroupV1 bool
 	// NoMemoryQoS turns the MemoryQoS feature gate off.
 	NoMemoryQoS bool
-	// NoSwap writes memory.swap.max=0: the node has a swap controller and pods
-	// may not swap.
+	// NoSwap keeps containers from swapping (memory.swap.max=0, with cgroup v1 a
+	// memory.memsw limit): the node has a swap controller and pods may not swap.
 	NoSwap bool
 	// OOMKillGroup is singleProcessOOMKill: false.
 	OOMKillGroup bool

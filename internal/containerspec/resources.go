@@ -72,6 +72,9 @@ func containerResources(p *corev1.Pod, c *corev1.Container, node *Node) *runtime
 	r.OomScoreAdj = oomScoreAdj(p, c, node.MemoryCapacity)
 	r.HugepageLimits = hugepages(p, c, node.HugePageSizes)
 	if node.CgroupV1 {
+		if node.NoSwap { // the limit is on memory and swap together
+			r.MemorySwapLimitInBytes = r.MemoryLimitInBytes
+		}
 		return r
 	}
 	if r.Unified == nil {

@@ -174,9 +174,12 @@ func sandboxLinux(req pod.SandboxRequest, node *Node) (*runtimeapi.LinuxPodSandb
 }
 
 // namespaces are the pod's; a container has a PID namespace of its own unless
-// the pod shares one.
+// the pod shares one. The users are the node's, which the kubelet says aloud.
 func namespaces(p *corev1.Pod) *runtimeapi.NamespaceOption {
-	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+	o := &runtimeapi.NamespaceOption{
+		Pid:           runtimeapi.NamespaceMode_CONTAINER,
+		UsernsOptions: &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE},
+	}
 	if p.Spec.HostNetwork {
 		o.Network = runtimeapi.NamespaceMode_NODE
 	}

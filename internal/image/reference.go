@@ -15,7 +15,7 @@ const defaultTag = "latest"
 func normalise(image string) (name string, latest bool, err error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
-		return "", false, fmt.Errorf("couldn't parse image reference %q: %w", image, err)
+		return "", false, fmt.Errorf("couldn't parse image name %q: %w", image, err)
 	}
 	_, digested := named.(reference.Digested)
 	tagged, hasTag := named.(reference.Tagged)

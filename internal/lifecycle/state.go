@@ -55,8 +55,8 @@ type state struct {
 	observeFailures int
 	observeAgain    time.Time
 	ops             map[pod.Target]*operation
-	attempts        map[pod.Target]pod.Attempt
-	done            map[pod.Target]success
+	attempts        map[pod.Work]pod.Attempt
+	done            map[pod.Work]success
 	images          map[string]pod.Image
 	hashes          map[string]string
 	volumes         pod.Volumes
@@ -73,11 +73,10 @@ type story struct {
 	told     map[plan.Note]bool
 }
 
-// success is the last action on a target that went well.
+// success is the last time some work went well, and on what.
 type success struct {
-	verb string
-	id   string
-	at   time.Time
+	id string
+	at time.Time
 	// repeats counts how often it had to be done again at once.
 	repeats int
 }
@@ -86,8 +85,8 @@ func newState(a assignment, now time.Time) *state {
 	s := &state{
 		now: now, seen: now, stale: true,
 		ops:      map[pod.Target]*operation{},
-		attempts: map[pod.Target]pod.Attempt{},
-		done:     map[pod.Target]success{},
+		attempts: map[pod.Work]pod.Attempt{},
+		done:     map[pod.Work]success{},
 		images:   map[string]pod.Image{},
 		story:    story{told: map[plan.Note]bool{}},
 	}
@@ -153,16 +152,16 @@ func (s *state) end(r result, took time.Duration, now time.Time) {
 		s.note(fmt.Sprintf("%s of %s given up after %s", r.op.Verb, t, took.Round(time.Millisecond)))
 	} else if r.err != nil {
 		s.note(fmt.Sprintf("%s of %s failed after %s: %v", r.op.Verb, t, took.Round(time.Millisecond), r.err))
-		s.fail(r.op.Verb, t, r.err, now)
+		s.fail(r.op.Work(), r.err, now)
 	} else {
 		s.note(fmt.Sprintf("%s of %s done in %s", r.op.Verb, t, took.Round(time.Millisecond)))
-		delete(s.attempts, t)
-		last, id := s.done[t], actionID(r.op.action)
-		next := success{verb: r.op.Verb, id: id, at: now}
-		if last.verb == next.verb && last.id == id {
+		work := r.op.Work()
+		delete(s.attempts, work)
+		last, next := s.done[work], success{id: actionID(r.op.action), at: now}
+		if last.id == next.id {
 			next.repeats = last.repeats
 		}
-		s.done[t] = next
+		s.done[work] = next
 		if r.op.Constructive {
 			s.addPhase(pod.Phase{Name: phaseName(r.op), Took: took})
 		}
@@ -197,25 +196,21 @@ func (s *state) apply(r result) {
 }
 
 // fail records a failed attempt.
-func (s *state) fail(verb string, t pod.Target, err error, now time.Time) {
-	reason, message := pod.ReasonOf(err, fallbackReason(verb))
-	at := pod.Attempt{Verb: verb, Reason: reason, Message: message, Count: 1, At: now}
-	if last, ok := s.attempts[t]; ok && last.Verb == verb {
-		at.Count = last.Count + 1
-	}
-	s.attempts[t] = at
+func (s *state) fail(work pod.Work, err error, now time.Time) {
+	reason, message := pod.ReasonOf(err, fallbackReason(work.Verb))
+	s.attempts[work] = pod.Attempt{Reason: reason, Message: message, Count: s.attempts[work].Count + 1, At: now}
 }
 
 // forgive drops the failed starts of containers that run after all: the effect
 // was done and only the reply was lost.
 func (s *state) forgive() {
-	for t, at := range s.attempts {
-		name, ok := t.Container()
-		if !ok || at.Verb != "StartContainer" {
+	for work := range s.attempts {
+		name, ok := work.Target.Container()
+		if !ok || work.Verb != pod.VerbStartContainer {
 			continue
 		}
 		if latest := s.observed.Latest(name); latest != nil && latest.State == pod.ContainerRunning {
-			delete(s.attempts, t)
+			delete(s.attempts, work)
 		}
 	}
 }
@@ -224,15 +219,19 @@ func (s *state) forgive() {
 // again: it had no effect, and without a failure on record the loop would spin.
 func (s *state) guard(p *plan.Plan) {
 	p.Actions = slices.DeleteFunc(p.Actions, func(a plan.Action) bool {
-		last, ok := s.done[a.Target()]
-		if !ok || !changesRuntime(a) || last.verb != a.Verb() || last.id != actionID(a) || s.now.Sub(last.at) > effectless {
+		work := pod.Work{Target: a.Target(), Verb: a.Verb()}
+		last, ok := s.done[work]
+		if !ok || !changesRuntime(a) || last.id != actionID(a) || s.now.Sub(last.at) > effectless {
 			return false
 		}
 		last.repeats++
-		s.done[a.Target()] = last
-		err := &pod.Failure{Reason: fallbackReason(a.Verb()), Message: fmt.Sprintf("%s of %s went well but had no effect", a.Verb(), a.Target())}
-		s.attempts[a.Target()] = pod.Attempt{Verb: a.Verb(), Reason: err.Reason, Message: err.Message, Count: last.repeats, At: s.now}
-		p.WakeAt = s.now.Add(time.Second)
+		s.done[work] = last
+		at := pod.Attempt{Reason: fallbackReason(work.Verb), Count: last.repeats, At: s.now,
+			Message: fmt.Sprintf("%s of %s went well but had no effect", work.Verb, work.Target)}
+		s.attempts[work] = at
+		if p.WakeAt.IsZero() || at.Retry().Before(p.WakeAt) {
+			p.WakeAt = at.Retry()
+		}
 		return true
 	})
 }

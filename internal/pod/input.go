@@ -65,7 +65,7 @@ type Input struct {
 	Observed Observation
 	// Running holds the operations in flight, Attempts what failed last.
 	Running  map[Target]Operation
-	Attempts map[Target]Attempt
+	Attempts map[Work]Attempt
 	// Hashes holds, per container of the spec, its hash as the runtime's
 	// annotation has it.
 	Hashes map[string]string

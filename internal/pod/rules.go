@@ -80,6 +80,18 @@ func (in *Input) Finished(c *corev1.Container) bool {
 	return prior != nil && prior.State.Terminated != nil && !Restartable(in.Pod, prior.State.Terminated.ExitCode)
 }
 
+// FailedImage returns how the container's image could last not be had.
+func (in *Input) FailedImage(container string) (Attempt, bool) {
+	at, failed := in.Attempts[Work{ImageTarget(container), VerbEnsureImage}]
+	return at, failed
+}
+
+// FailedStart returns how the container could last not be started.
+func (in *Input) FailedStart(container string) (Attempt, bool) {
+	at, failed := in.Attempts[Work{ContainerTarget(container), VerbStartContainer}]
+	return at, failed
+}
+
 // Latest returns the newest instance of a container, or nil. A dead instance
 // that is older than the one last published is not it: the newest was removed
 // first.
@@ -127,7 +139,7 @@ func (in *Input) Ended() bool {
 		return false
 	}
 	for _, op := range in.Running {
-		if op.Constructive || strings.HasPrefix(string(op.Target), containerPrefix) && op.Verb == "StopContainer" {
+		if op.Constructive || strings.HasPrefix(string(op.Target), containerPrefix) && op.Verb == VerbStopContainer {
 			return false
 		}
 	}

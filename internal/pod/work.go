@@ -6,7 +6,7 @@ import (
 )
 
 // Target is what one operation works on. At most one operation per target runs
-// at a time, and back-off is kept per target.
+// at a time.
 type Target string
 
 // The targets of a pod that are not a container's.
@@ -15,6 +15,13 @@ const (
 	TargetVolumes Target = "volumes"
 	TargetCgroup  Target = "cgroup"
 	TargetLogs    Target = "logs"
+)
+
+// The verbs whose failures a status shows.
+const (
+	VerbEnsureImage    = "EnsureImage"
+	VerbStartContainer = "StartContainer"
+	VerbStopContainer  = "StopContainer"
 )
 
 const (
@@ -48,10 +55,19 @@ type Operation struct {
 	Constructive bool
 }
 
+// Work is what an operation does: a verb on a target. Failures are kept for
+// each, so that taking an old sandbox away does not forgive a failed new one.
+type Work struct {
+	Target Target
+	Verb   string
+}
+
+// Work names what the operation does.
+func (o Operation) Work() Work { return Work{o.Target, o.Verb} }
+
 // Attempt is a failed operation: what was tried, why it failed, how often in a
 // row. It is what makes the next Input differ, so that a failure never spins.
 type Attempt struct {
-	Verb string
 	// Reason is the kubelet's word for the failure (ErrImagePull,
 	// CreateContainerError, ...); Message is what the runtime said.
 	Reason  string

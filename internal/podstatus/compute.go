@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"nodeagent.dev/nodeagent/internal/pod"
 )
@@ -31,11 +32,25 @@ func Compute(in *pod.Input) corev1.PodStatus {
 		s.StartTime = &metav1.Time{Time: in.Now}
 	}
 	s.ContainerStatuses = containers(in)
+	s.Resources, s.AllocatedResources = resources(in.Pod)
 	setPhase(in, &s)
 	setAddresses(in, &s)
 	s.Conditions = conditions(in, &s)
 	normalise(&s)
 	return s
+}
+
+// resources are what the pod as a whole may use and what is set aside for it.
+// The kubelet shows at times what the pod's cgroup says instead, which is the
+// same, or no limit in the words of cgroup v1.
+func resources(p *corev1.Pod) (*corev1.ResourceRequirements, corev1.ResourceList) {
+	all := p.Spec.Resources.DeepCopy()
+	if all == nil {
+		all = &corev1.ResourceRequirements{}
+	}
+	opts := resourcehelper.PodResourcesOptions{}
+	all.Requests, all.Limits = resourcehelper.PodRequests(p, opts), resourcehelper.PodLimits(p, opts)
+	return all, resourcehelper.PodRequests(p, opts)
 }
 
 // setPhase derives phase, reason and message. A phase the stop decides is
@@ -152,6 +167,11 @@ func normaliseState(s *corev1.ContainerState) {
 	if t := s.Terminated; t != nil {
 		c := *t
 		c.StartedAt, c.FinishedAt = t.StartedAt.Rfc3339Copy(), t.FinishedAt.Rfc3339Copy()
+		if c.ContainerID != "" && c.StartedAt.IsZero() {
+			// The runtime knows the container and says that it never started; that
+			// of a container that was lost is not known.
+			c.StartedAt = metav1.Unix(0, 0).Rfc3339Copy()
+		}
 		s.Terminated = &c
 	}
 }

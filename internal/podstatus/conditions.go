@@ -54,6 +54,11 @@ func readyToStart(in *pod.Input) corev1.PodCondition {
 	}
 	if _, why := in.UsableSandbox(); why != "" {
 		c.Status, c.Reason, c.Message = corev1.ConditionFalse, "PodSandboxNotReady", why
+		// Removing what is left of a sandbox that was stopped is not worth telling.
+		prior := find(in.Prior.Conditions, c.Type)
+		if in.Ended() && len(in.Observed.Sandboxes) == 0 && prior != nil && prior.Status == c.Status && prior.Message != "" {
+			c.Reason, c.Message = prior.Reason, prior.Message
+		}
 	}
 	return c
 }

@@ -140,10 +140,10 @@ func waitingReason(in *pod.Input, c *corev1.Container) *corev1.ContainerStateWai
 		return &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
 			Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", r.Delay, c.Name, pod.LongName(in.Ref))}
 	}
-	if at, failed := in.Attempts[pod.ImageTarget(c.Name)]; failed {
+	if at, failed := in.FailedImage(c.Name); failed {
 		return imageReason(c, at)
 	}
-	if at, failed := in.Attempts[pod.ContainerTarget(c.Name)]; failed && at.Verb == "StartContainer" {
+	if at, failed := in.FailedStart(c.Name); failed {
 		return &corev1.ContainerStateWaiting{Reason: at.Reason, Message: at.Message}
 	}
 	return nil

@@ -85,8 +85,10 @@ func (m *Manager) mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error)
 		return nil, fmt.Errorf("open root directory: %w", err)
 	}
 	defer root.Close()
-	if err := root.MkdirAll(filepath.Join(podsDir, string(p.UID), volumesDir), dirMode); err != nil {
-		return nil, fmt.Errorf("make the directory of pod %s: %w", pod.RefOf(p), err)
+	for _, dir := range []string{volumesDir, pluginsDir} {
+		if err := root.MkdirAll(filepath.Join(podsDir, string(p.UID), dir), dirMode); err != nil {
+			return nil, fmt.Errorf("make the directory of pod %s: %w", pod.RefOf(p), err)
+		}
 	}
 
 	used := usedVolumes(p)

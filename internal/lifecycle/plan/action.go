@@ -128,7 +128,7 @@ func (RemoveCgroup) Verb() string { return "RemoveCgroup" }
 func (RemoveLogs) Verb() string { return "RemoveLogs" }
 
 // Verb implements [Action].
-func (EnsureImage) Verb() string { return "EnsureImage" }
+func (EnsureImage) Verb() string { return pod.VerbEnsureImage }
 
 // Verb implements [Action].
 func (CreateSandbox) Verb() string { return "CreateSandbox" }
@@ -140,10 +140,10 @@ func (StopSandbox) Verb() string { return "StopSandbox" }
 func (RemoveSandbox) Verb() string { return "RemoveSandbox" }
 
 // Verb implements [Action].
-func (StartContainer) Verb() string { return "StartContainer" }
+func (StartContainer) Verb() string { return pod.VerbStartContainer }
 
 // Verb implements [Action].
-func (StopContainer) Verb() string { return "StopContainer" }
+func (StopContainer) Verb() string { return pod.VerbStopContainer }
 
 // Verb implements [Action].
 func (RemoveContainer) Verb() string { return "RemoveContainer" }

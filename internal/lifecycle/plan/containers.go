@@ -79,8 +79,8 @@ func restart(in *pod.Input, p *Plan, c *corev1.Container, latest *pod.Container)
 func ready(in *pod.Input, p *Plan, list []due) []due {
 	kept := list[:0]
 	for _, d := range list {
-		at, failed := in.Attempts[pod.ContainerTarget(d.spec.Name)]
-		if failed && at.Verb == (StartContainer{}).Verb() && in.Now.Before(at.Retry()) {
+		at, failed := in.FailedStart(d.spec.Name)
+		if failed && in.Now.Before(at.Retry()) {
 			p.wait(at.At, at.Retry(), "container %s: %s: %s", d.spec.Name, at.Reason, at.Message)
 			continue
 		}
@@ -146,7 +146,7 @@ func startOne(in *pod.Input, p *Plan, sb *pod.Sandbox, d *due) (blocks bool) {
 	name := d.spec.Name
 	image, ok := in.Images[name]
 	if !ok {
-		_, failed := in.Attempts[pod.ImageTarget(name)]
+		_, failed := in.FailedImage(name)
 		return !failed
 	}
 	a := StartContainer{Container: d.spec, SandboxID: sb.ID, Attempt: d.attempt, CrashCount: d.crashCount, Image: image}
@@ -157,7 +157,7 @@ func startOne(in *pod.Input, p *Plan, sb *pod.Sandbox, d *due) (blocks bool) {
 		}
 		a.Created = l.ID
 	}
-	_, failed := in.Attempts[a.Target()]
+	_, failed := in.FailedStart(name)
 	p.do(in, a, "attempt %d", a.Attempt)
 	return !failed
 }
@@ -166,7 +166,7 @@ func startOne(in *pod.Input, p *Plan, sb *pod.Sandbox, d *due) (blocks bool) {
 // under way.
 func firstStartRuns(in *pod.Input, name string, sb *pod.Sandbox) bool {
 	op, busy := in.Running[pod.ContainerTarget(name)]
-	if !busy || op.Verb != (StartContainer{}).Verb() {
+	if !busy || op.Verb != pod.VerbStartContainer {
 		return false
 	}
 	latest := in.Observed.Latest(name)

@@ -46,7 +46,7 @@ func newWorld(p *corev1.Pod) *world {
 // forget is what kill -9 of the agent does: what it held in memory is gone,
 // what the runtime, the disk and the API hold is not.
 func (w *world) forget() {
-	w.in.Attempts = map[pod.Target]pod.Attempt{}
+	w.in.Attempts = map[pod.Work]pod.Attempt{}
 	w.in.Running = map[pod.Target]pod.Operation{}
 	w.in.Images = map[string]pod.Image{}
 	w.in.Volumes, w.in.Removed = nil, pod.Removed{}
@@ -145,26 +145,38 @@ func (w *world) end(t pod.Target, err error) {
 	if a == nil {
 		return
 	}
+	work := pod.Work{Target: t, Verb: a.Verb()}
 	if err != nil {
-		w.in.Attempts[t] = pod.Attempt{Verb: a.Verb(), Reason: "Error", Message: err.Error(), Count: w.in.Attempts[t].Count + 1, At: w.in.Now}
+		w.in.Attempts[work] = pod.Attempt{Reason: "Error", Message: err.Error(), Count: w.in.Attempts[work].Count + 1, At: w.in.Now}
 		if s, ok := a.(plan.StartContainer); ok {
 			delete(w.in.Images, s.Container.Name)
 		}
 		return
 	}
-	delete(w.in.Attempts, t)
+	delete(w.in.Attempts, work)
 	w.effect(a)
 	w.learn(a)
 	if s, ok := a.(plan.StartContainer); ok && !w.up(s.SandboxID) {
-		w.in.Attempts[t] = pod.Attempt{Verb: a.Verb(), Reason: "Error", Message: "sandbox is gone", Count: 1, At: w.in.Now}
+		w.in.Attempts[work] = pod.Attempt{Reason: "Error", Message: "sandbox is gone", Count: 1, At: w.in.Now}
 	}
 }
 
 // cancel ends a held operation that the plan no longer wants. It leaves no
 // attempt: nothing went wrong.
 func (w *world) cancel(t pod.Target) {
+	work := w.in.Running[t].Work()
 	w.end(t, fmt.Errorf("cancelled"))
-	delete(w.in.Attempts, t)
+	delete(w.in.Attempts, work)
+}
+
+// failDirty ends a held CreateSandbox as containerd does when its network
+// cannot be set up: with an error and a sandbox that is not ready.
+func (w *world) failDirty() {
+	if a, ok := w.held[pod.TargetSandbox].(plan.CreateSandbox); ok {
+		w.effect(a)
+		w.in.Observed.Sandboxes[len(w.in.Observed.Sandboxes)-1].Ready = false
+	}
+	w.end(pod.TargetSandbox, fmt.Errorf("network setup failed"))
 }
 
 // lose ends a held operation with its effect done and its reply lost.

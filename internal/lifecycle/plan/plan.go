@@ -64,7 +64,7 @@ func (p *Plan) do(in *pod.Input, a Action, why string, args ...any) bool {
 	if in.Busy(t) || slices.ContainsFunc(p.Actions, func(o Action) bool { return o.Target() == t }) {
 		return false
 	}
-	if at, failed := in.Attempts[t]; failed && at.Verb == a.Verb() {
+	if at, failed := in.Attempts[pod.Work{Target: t, Verb: a.Verb()}]; failed {
 		retry := at.Retry()
 		if _, image := a.(EnsureImage); image {
 			retry = at.PullRetry()

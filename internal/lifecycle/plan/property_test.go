@@ -56,7 +56,7 @@ func TestRandomHistories(t *testing.T) {
 func happen(t *rapid.T, w *world, names []string) {
 	name := rapid.SampledFrom(names).Draw(t, "container")
 	target := rapid.SampledFrom([]pod.Target{pod.TargetSandbox, pod.TargetVolumes, pod.ImageTarget(name), pod.ContainerTarget(name)}).Draw(t, "target")
-	switch rapid.SampledFrom([]string{"exit", "exit", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "sandbox", "stop"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"exit", "exit", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "sandbox", "dirty", "stop"}).Draw(t, "event") {
 	case "exit":
 		if c := w.in.Observed.Latest(name); c != nil {
 			w.exit(c.ID, int32(rapid.IntRange(0, 1).Draw(t, "code")))
@@ -79,6 +79,8 @@ func happen(t *rapid.T, w *world, names []string) {
 		if len(w.in.Observed.Sandboxes) > 0 {
 			w.sandbox(w.in.Observed.Sandboxes[0].ID, func(s *pod.Sandbox) { s.Ready = false })
 		}
+	case "dirty":
+		w.failDirty()
 	case "stop":
 		if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
 			w.stop(time.Duration(rapid.IntRange(1, 60).Draw(t, "grace")) * time.Second)

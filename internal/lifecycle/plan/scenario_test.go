@@ -93,6 +93,8 @@ func command(t *testing.T, w *world, out *strings.Builder, args []string) {
 		w.end(pod.Target(args[1]), fmt.Errorf("%s", strings.Join(args[2:], " ")))
 	case "lose": // the effect is done, the reply lost
 		w.lose(pod.Target(args[1]))
+	case "fail-dirty": // the sandbox failed and left a dead one behind
+		w.failDirty()
 	case "exit": // exit NAME CODE
 		code, _ := strconv.Atoi(args[2])
 		w.exit(w.in.Observed.Latest(args[1]).ID, int32(code))

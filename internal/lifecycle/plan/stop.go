@@ -29,7 +29,7 @@ func stopping(in *pod.Input, p *Plan) {
 	}
 	constructing := false
 	for _, op := range sortedOperations(in) {
-		late := op.Verb == (StopContainer{}).Verb() && op.Deadline.After(deadline.Add(deadlineSlack))
+		late := op.Verb == pod.VerbStopContainer && op.Deadline.After(deadline.Add(deadlineSlack))
 		if op.Constructive || late {
 			p.Cancel = append(p.Cancel, op.Target)
 		}

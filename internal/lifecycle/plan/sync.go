@@ -45,7 +45,7 @@ func syncing(in *pod.Input, p *Plan) {
 
 // noteImage tells that an image cannot be had and is tried again later.
 func noteImage(in *pod.Input, p *Plan, c *corev1.Container) {
-	at, failed := in.Attempts[pod.ImageTarget(c.Name)]
+	at, failed := in.FailedImage(c.Name)
 	if !failed || at.Reason != "ErrImagePull" || !in.Now.Before(at.PullRetry()) {
 		return
 	}

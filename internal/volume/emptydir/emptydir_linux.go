@@ -35,12 +35,21 @@ type Config struct {
 
 // New returns the plugin.
 func New(cfg Config) volume.Plugin {
-	return &plugin{allocatable: cfg.AllocatableMemory, mounter: mount.New("")}
+	return &plugin{allocatable: cfg.AllocatableMemory, mounter: mount.New(""), selinux: selinux()}
+}
+
+// selinux reports whether the kernel labels files.
+func selinux() bool {
+	var fs unix.Statfs_t
+	err := unix.Statfs("/sys/fs/selinux", &fs)
+	return err == nil && uint32(fs.Type) == unix.SELINUX_MAGIC //nolint:gosec // a bit pattern
 }
 
 type plugin struct {
 	allocatable int64
 	mounter     mount.Interface
+	// selinux: content has to be relabelled for the containers.
+	selinux bool
 }
 
 // Name implements [volume.Plugin].
@@ -59,7 +68,7 @@ func (p *plugin) Mount(_ context.Context, req volume.Request) (pod.Volume, error
 	default:
 		return pod.Volume{}, fmt.Errorf("unknown storage medium %q", source.Medium)
 	}
-	done := pod.Volume{HostPath: req.Ref.Dir(), SELinux: true}
+	done := pod.Volume{HostPath: req.Ref.Dir(), SELinux: p.selinux}
 	mounted, err := req.Ref.Mounted()
 	if err != nil {
 		return pod.Volume{}, err
