@@ -18,6 +18,9 @@ const (
 	volumesDir  = "volumes"
 	subpathsDir = "volume-subpaths"
 	dirMode     = 0o750
+	// openDirMode is what the kubelet gives the directory of all volumes of a type
+	// when it makes the volumes itself.
+	openDirMode = 0o755
 )
 
 // Ref says where one volume of one pod lives. It is all that is needed to take
@@ -43,10 +46,10 @@ func (r Ref) rel() string {
 func (r Ref) String() string { return fmt.Sprintf("volume %q of pod %s", r.Name, r.UID) }
 
 // Make creates the volume's directory with exactly this mode, whatever the
-// umask, and the directories above it as far as they are missing (0750). A
+// umask, and the directories above it as far as they are missing (0755). A
 // symlink in the way is never followed out of the root directory.
 func (r Ref) Make(mode os.FileMode) error {
-	if err := r.MakeParent(); err != nil {
+	if err := r.makeParent(openDirMode); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(r.Root)
@@ -75,7 +78,9 @@ func (r Ref) Make(mode os.FileMode) error {
 
 // MakeParent creates the directory that the volume's directory is to be made
 // in, for drivers that insist on making their own.
-func (r Ref) MakeParent() error {
+func (r Ref) MakeParent() error { return r.makeParent(dirMode) }
+
+func (r Ref) makeParent(mode os.FileMode) error {
 	if err := r.validate(); err != nil {
 		return err
 	}
@@ -84,7 +89,7 @@ func (r Ref) MakeParent() error {
 		return fmt.Errorf("open root directory: %w", err)
 	}
 	defer root.Close()
-	if err := root.MkdirAll(filepath.Dir(r.rel()), dirMode); err != nil {
+	if err := root.MkdirAll(filepath.Dir(r.rel()), mode); err != nil {
 		return fmt.Errorf("make directory for %s: %w", r, err)
 	}
 	return nil
