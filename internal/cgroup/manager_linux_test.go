@@ -127,6 +127,13 @@ func TestEnsureAndRemove(t *testing.T) {
 		t.Errorf("pods %v, %v", uids, err)
 	}
 
+	if m.host.unified != "" { // a runtime was here
+		for _, p := range pods {
+			if err := os.MkdirAll(filepath.Join(m.host.unified, m.Parent(p), "container"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	again, err := New(m.cfg, zap.NewNop()) // an agent that knows nothing
 	if err != nil {
 		t.Fatal(err)
