@@ -93,6 +93,7 @@ func TestSecurity(t *testing.T) {
 	}
 	host := &runtimeapi.NamespaceOption{
 		Network: runtimeapi.NamespaceMode_NODE, Pid: runtimeapi.NamespaceMode_NODE, Ipc: runtimeapi.NamespaceMode_NODE,
+		UsernsOptions: &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE},
 	}
 	want := &runtimeapi.LinuxContainerSecurityContext{
 		Capabilities: &runtimeapi.Capability{AddCapabilities: []string{"NET_ADMIN"}, DropCapabilities: []string{"ALL"}},
@@ -116,6 +117,31 @@ func TestSecurity(t *testing.T) {
 	}
 	if d := cmp.Diff(wantSandbox, sb.Linux.SecurityContext, protocmp.Transform()); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestEnvironmentHasEachNameOnce(t *testing.T) {
+	p := testPod()
+	p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)"}, {Name: "A", Value: "$(A)2"}}
+	got, err := Container(request(p), node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []*runtimeapi.KeyValue{{Key: "A", Value: []byte("12")}, {Key: "B", Value: []byte("1")}}
+	if d := cmp.Diff(want, got.Envs, protocmp.Transform()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestNoSwapOnCgroupV1(t *testing.T) {
+	n := node()
+	n.CgroupV1, n.NoSwap = true, true
+	got, err := Container(request(testPod()), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := got.Linux.Resources; r.MemorySwapLimitInBytes != r.MemoryLimitInBytes || r.MemoryLimitInBytes == 0 {
+		t.Errorf("memory %d, with swap %d", r.MemoryLimitInBytes, r.MemorySwapLimitInBytes)
 	}
 }
 

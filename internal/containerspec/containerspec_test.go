@@ -53,6 +53,13 @@ func request(p *corev1.Pod) pod.ContainerRequest {
 	}
 }
 
+// ownNamespaces are those of a pod that shares none but the users.
+func ownNamespaces() *runtimeapi.NamespaceOption {
+	return &runtimeapi.NamespaceOption{
+		Pid: runtimeapi.NamespaceMode_CONTAINER, UsernsOptions: &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE},
+	}
+}
+
 func TestSandbox(t *testing.T) {
 	got, err := Sandbox(pod.SandboxRequest{Pod: testPod(), Attempt: 2, Grant: pod.Grant{CgroupParent: "/kubepods/burstable/pod0b1c"}}, node())
 	if err != nil {
@@ -73,7 +80,7 @@ func TestSandbox(t *testing.T) {
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
 			CgroupParent: "/kubepods/burstable/pod0b1c", Overhead: &runtimeapi.LinuxContainerResources{},
 			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
-				NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+				NamespaceOptions: ownNamespaces(),
 				Seccomp:          &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
 			},
 			Resources: &runtimeapi.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 50000, CpuShares: 256, MemoryLimitInBytes: 2 << 30},
@@ -112,7 +119,7 @@ func TestContainer(t *testing.T) {
 				Unified: map[string]string{"memory.min": "0", "memory.low": "0"},
 			},
 			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
-				NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+				NamespaceOptions: ownNamespaces(),
 				MaskedPaths:      maskedPaths(), ReadonlyPaths: readonlyPaths(),
 				Seccomp: &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined},
 			},
