@@ -137,8 +137,8 @@ func TestFailures(t *testing.T) {
 		lookErr, pulErr error
 		reason, message string
 	}{
-		"name":      {image: "a b", reason: ReasonInvalidName, message: `Failed to apply default image tag "a b": couldn't parse image reference "a b": invalid reference format`},
-		"uppercase": {image: "Abc", reason: ReasonInvalidName, message: `Failed to apply default image tag "Abc": couldn't parse image reference "Abc": invalid reference format: repository name (library/Abc) must be lowercase`},
+		"name":      {image: "a b", reason: ReasonInvalidName, message: `Failed to apply default image tag "a b": couldn't parse image name "a b": invalid reference format`},
+		"uppercase": {image: "Abc", reason: ReasonInvalidName, message: `Failed to apply default image tag "Abc": couldn't parse image name "Abc": invalid reference format: repository name (library/Abc) must be lowercase`},
 		"inspect":   {image: "a", lookErr: boom, reason: ReasonInspect, message: `Failed to inspect image "a:latest": boom`},
 		"pull":      {image: "a", pulErr: boom, reason: ReasonPull, message: "boom"},
 		"unknown":   {image: "a", pulErr: errors.New("rpc error: code = Unknown desc = no luck"), reason: ReasonPull, message: "no luck"},
