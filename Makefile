@@ -48,10 +48,10 @@ demo-down: ## Stop the demo; nothing of it is left
 .PHONY: cluster
 cluster: bed-up ## Start a Kubernetes control plane and this node, kubectl included (root)
 	@echo
-	@echo "To use kubectl in this shell:"
+	@echo "Or in one line, then look:"
 	@echo "  eval \"\$$(go run ./test/bed/cmd/bed shell-env --name $(NAME))\""
 	@echo "  kubectl get nodes,pods -A -o wide"
-	@echo "Stop it: make cluster-down"
+	@echo "Or stop it with: make cluster-down$(if $(filter-out bed,$(NAME)), NAME=$(NAME))"
 
 .PHONY: cluster-down
 cluster-down: bed-down ## Stop the cluster; nothing of it is left
