@@ -25,7 +25,12 @@ func syncing(in *pod.Input, p *Plan) {
 		p.Notes = append(p.Notes, Note{Warning: true, Reason: "FailedSync", Message: missing})
 		return
 	}
-	removeOld(in, p)
+	bringUp(in, p)
+	removeOld(in, p) // last: whatever brings the pod up goes first
+}
+
+// bringUp takes the next steps to a pod whose containers all run.
+func bringUp(in *pod.Input, p *Plan) {
 	due := startable(in, p)
 	sb := sandbox(in, p, len(due) > 0)
 	if in.Volumes == nil && (len(due) > 0 || in.Observed.AnyLive()) {
