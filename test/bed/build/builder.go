@@ -97,7 +97,7 @@ func (b *Builder) ensure(ctx context.Context, c Component) (string, error) {
 	}
 	return b.Once(ctx, key, c.Name, func(ctx context.Context, tmp string) error {
 		if c.Cgo {
-			if err := Prerequisites(ctx, b.Progress, "gcc", "pkg-config", "libseccomp-dev"); err != nil {
+			if err := Prerequisites(ctx, b.Progress, "gcc", "libc6-dev", "pkg-config", "libseccomp-dev"); err != nil {
 				return err
 			}
 		}

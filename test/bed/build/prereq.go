@@ -23,6 +23,8 @@ func evidence(pkg string) []string {
 		return []string{"/bin/bash-static"}
 	case "libseccomp-dev":
 		return []string{"/usr/include/seccomp.h"}
+	case "libc6-dev":
+		return []string{"/usr/include/stdlib.h"}
 	case "iproute2":
 		return []string{"ip"}
 	case "mount":

@@ -43,7 +43,7 @@ func busyboxTags() []string {
 // Archives builds what is missing and returns the archives to import: pause
 // and busybox in one, agnhost (when wanted) in another.
 func Archives(ctx context.Context, b *build.Builder, agnhost bool) ([]string, error) {
-	if err := build.Prerequisites(ctx, b.Progress, "busybox-static", "bash-static", "gcc"); err != nil {
+	if err := build.Prerequisites(ctx, b.Progress, "busybox-static", "bash-static", "gcc", "libc6-dev"); err != nil {
 		return nil, err
 	}
 	base, err := baseArchive(ctx, b)
