@@ -41,8 +41,9 @@ var shared struct {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, func() { os.Exit(1) }) // the bed's keeper cleans up
+	disarm := context.AfterFunc(ctx, func() { os.Exit(1) }) // the bed's keeper cleans up
 	code := m.Run()
+	disarm() // stop ends ctx, too
 	stop()
 	if shared.bed != nil {
 		if err := shared.bed.Close(); err != nil {
