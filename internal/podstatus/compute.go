@@ -107,7 +107,7 @@ func phase(in *pod.Input, statuses []corev1.ContainerStatus, ended bool) corev1.
 		return corev1.PodRunning
 	case stopped == 0:
 		return corev1.PodPending
-	case ended && in.Source != pod.SourceAPI, !ended && stopped != final:
+	case stopped != final && (!ended || in.Source != pod.SourceAPI):
 		return corev1.PodRunning
 	case stopped == succeeded:
 		return corev1.PodSucceeded
