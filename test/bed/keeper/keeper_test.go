@@ -58,6 +58,10 @@ func TestSelectRules(t *testing.T) {
 	if got, want := undo(rules), []string{"-D" + mine[2:], "-F CNI-DN-aa", "-X CNI-DN-aa"}; !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
+	udp := strings.Replace(mine, "-p tcp", "-p udp", 1)
+	if got, want := selectRules(mine+"\n"+udp+"\n", "nab_a_net"), []string{mine, "-N CNI-DN-aa", udp}; !slices.Equal(got, want) {
+		t.Errorf("a chain of two rules is removed once: got %q", got)
+	}
 }
 
 func TestDamagedSpecIsRefused(t *testing.T) {

@@ -159,7 +159,10 @@ func selectRules(rules, network string) []string {
 		}
 		list = append(list, line)
 		if _, chain, ok := strings.Cut(line, " -j "); ok && strings.HasPrefix(chain, "CNI-DN-") {
-			list = append(list, "-N "+strings.Fields(chain)[0])
+			// A pod with TCP and UDP ports has two rules that lead to one chain.
+			if made := "-N " + strings.Fields(chain)[0]; !slices.Contains(list, made) {
+				list = append(list, made)
+			}
 		}
 	}
 	return list
