@@ -34,6 +34,9 @@ func Compute(in *pod.Input) corev1.PodStatus {
 	s.ContainerStatuses = containers(in)
 	s.Resources, s.AllocatedResources = resources(in.Pod)
 	setPhase(in, &s)
+	if pod.Terminal(s.Phase) {
+		forgetWaits(in, s.ContainerStatuses)
+	}
 	setAddresses(in, &s)
 	s.Conditions = conditions(in, &s)
 	normalise(&s)
@@ -53,11 +56,14 @@ func resources(p *corev1.Pod) (*corev1.ResourceRequirements, corev1.ResourceList
 	return all, resourcehelper.PodRequests(p, opts)
 }
 
-// setPhase derives phase, reason and message. A phase the stop decides is
-// withheld until nothing runs any more.
+// setPhase derives phase, reason and message. A terminal phase is
+// withheld until nothing runs any more, and so is what the stop decides.
 func setPhase(in *pod.Input, s *corev1.PodStatus) {
 	ended := in.Ended()
 	s.Phase = phase(in, s.ContainerStatuses, ended)
+	if pod.Terminal(s.Phase) && in.Observed.AnyLive() {
+		s.Phase = cmp.Or(in.Prior.Phase, corev1.PodPending)
+	}
 	if ended && in.Source == pod.SourceAPI && !pod.Terminal(s.Phase) {
 		s.Phase = corev1.PodFailed
 	}
@@ -77,7 +83,7 @@ func setPhase(in *pod.Input, s *corev1.PodStatus) {
 
 // phase follows the kubelet's getPhase for regular containers.
 func phase(in *pod.Input, statuses []corev1.ContainerStatus, ended bool) corev1.PodPhase {
-	var running, waiting, stopped, final, succeeded int
+	var running, waiting, stopped, succeeded int
 	for i := range statuses {
 		st := &statuses[i]
 		switch {
@@ -88,17 +94,15 @@ func phase(in *pod.Input, statuses []corev1.ContainerStatus, ended bool) corev1.
 			if st.State.Terminated.ExitCode == 0 {
 				succeeded++
 			}
-			if !pod.Restartable(in.Pod, st.State.Terminated.ExitCode) {
-				final++
-			}
 		case st.LastTerminationState.Terminated != nil:
 			stopped++
-			if !pod.Restartable(in.Pod, st.LastTerminationState.Terminated.ExitCode) {
-				final++
-			}
 		default:
 			waiting++
 		}
+	}
+	policy := in.Pod.Spec.RestartPolicy
+	if ended && in.Source == pod.SourceAPI {
+		policy = corev1.RestartPolicyNever
 	}
 	switch {
 	case waiting > 0:
@@ -107,12 +111,25 @@ func phase(in *pod.Input, statuses []corev1.ContainerStatus, ended bool) corev1.
 		return corev1.PodRunning
 	case stopped == 0:
 		return corev1.PodPending
-	case stopped != final && (!ended || in.Source != pod.SourceAPI):
-		return corev1.PodRunning
-	case stopped == succeeded:
-		return corev1.PodSucceeded
+	case policy == corev1.RestartPolicyOnFailure, policy == corev1.RestartPolicyNever:
+		if stopped == succeeded {
+			return corev1.PodSucceeded
+		}
+		if policy == corev1.RestartPolicyNever {
+			return corev1.PodFailed
+		}
 	}
-	return corev1.PodFailed
+	return corev1.PodRunning
+}
+
+// forgetWaits takes back why containers do not start: in a pod that is over none
+// of them will.
+func forgetWaits(in *pod.Input, statuses []corev1.ContainerStatus) {
+	for i := range statuses {
+		if w := statuses[i].State.Waiting; w != nil && w.Message != "" {
+			statuses[i].State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}
+		}
+	}
 }
 
 // setAddresses reports the node's and the pod's addresses. The pod's are kept

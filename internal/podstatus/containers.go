@@ -106,6 +106,8 @@ func unobserved(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
 			return *prior
 		}
 		st.RestartCount, st.LastTerminationState = prior.RestartCount, prior.LastTerminationState
+		// The ID keeps an older instance, if there is one, from being taken for it.
+		st.ContainerID, st.ImageID = prior.ContainerID, prior.ImageID
 		// An agent that has not asked yet does not know that the instance is lost.
 		if in.Observed.At.IsZero() {
 			return *prior
