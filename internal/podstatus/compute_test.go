@@ -63,6 +63,22 @@ func TestStartOfWhatNeverStarted(t *testing.T) {
 	}
 }
 
+// A runtime that is removing a container answers, but without its user.
+func TestUserStaysKnown(t *testing.T) {
+	in := input(onePod())
+	user := &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: 7}}
+	dead := pod.Container{ID: "id", Name: "c", State: pod.ContainerExited, CreatedAt: now, StartedAt: now, FinishedAt: now}
+	in.Prior.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", ContainerID: "r://id", User: user}}
+	in.Observed.Containers = []pod.Container{dead}
+	if got := Compute(in).ContainerStatuses[0].User; got == nil || got.Linux.UID != 7 {
+		t.Errorf("the user is lost: %+v", got)
+	}
+	in.Prior.ContainerStatuses[0].ContainerID = "r://other"
+	if got := Compute(in).ContainerStatuses[0].User; got != nil {
+		t.Errorf("another container's user: %+v", got)
+	}
+}
+
 func TestRemovingAStoppedSandboxIsNotTold(t *testing.T) {
 	in := input(onePod())
 	in.Stop = &pod.Stop{Deadline: now, Delete: true}

@@ -59,6 +59,9 @@ func observed(in *pod.Input, c *corev1.Container, latest *pod.Container) corev1.
 	}
 	if prior := in.PriorContainer(c.Name); prior != nil {
 		st.RestartCount = max(st.RestartCount, prior.RestartCount)
+		if st.User == nil && prior.ContainerID == st.ContainerID {
+			st.User = prior.User // a runtime that removes the container no longer knows
+		}
 	}
 	if w := waitingReason(in, c); w != nil {
 		if st.State.Terminated != nil {
