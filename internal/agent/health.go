@@ -29,15 +29,7 @@ func serveHealth(ctx context.Context, cfg config.Server, m *metrics, alive func(
 	if cfg.HealthzPort == 0 {
 		return nil
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		if err := alive(r.Context()); err != nil {
-			http.Error(w, "the pod loop does not answer: "+err.Error(), http.StatusInternalServerError)
-			return
-		}
-		_, _ = w.Write([]byte("ok"))
-	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: requestTimeout}))
+	mux := healthHandler(m, alive)
 	addr := netip.AddrPortFrom(cfg.HealthzAddress, uint16(cfg.HealthzPort))
 	for {
 		err := serve(ctx, "tcp", addr.String(), mux)
@@ -52,6 +44,20 @@ func serveHealth(ctx context.Context, cfg config.Server, m *metrics, alive func(
 		case <-time.After(rebind):
 		}
 	}
+}
+
+// healthHandler answers /healthz and /metrics.
+func healthHandler(m *metrics, alive func(context.Context) error) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if err := alive(r.Context()); err != nil {
+			http.Error(w, "the pod loop does not answer: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write([]byte("ok"))
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: requestTimeout}))
+	return mux
 }
 
 // serve listens and serves until ctx ends or the listener fails.

@@ -1,10 +1,9 @@
 package agent
 
 import (
-	"bufio"
-	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -66,25 +65,49 @@ func (s *nodeSpec) get() containerspec.Node {
 }
 
 // parseResolvConf reads resolv.conf(5): the last search or domain line wins,
-// what is not understood is passed over.
+// options add up, what is not understood is passed over.
 func parseResolvConf(data []byte) containerspec.DNS {
 	var dns containerspec.DNS
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	for lines.Scan() {
-		line, _, _ := strings.Cut(lines.Text(), "#")
+	for text := range strings.Lines(string(data)) {
+		line, _, _ := strings.Cut(text, "#")
 		line, _, _ = strings.Cut(line, ";")
 		words := strings.Fields(line)
-		if len(words) < 2 {
+		if len(words) == 0 {
 			continue
 		}
-		switch words[0] {
+		switch rest := words[1:]; words[0] {
 		case "nameserver":
-			dns.Servers = append(dns.Servers, words[1])
+			dns.Servers = append(dns.Servers, rest[:min(len(rest), 1)]...)
 		case "search", "domain":
-			dns.Searches = words[1:]
+			dns.Searches = nil
+			for _, s := range rest {
+				dns.Searches = append(dns.Searches, domain(s))
+			}
 		case "options":
-			dns.Options = words[1:]
+			for _, o := range rest {
+				dns.Options = setOption(dns.Options, o)
+			}
 		}
 	}
 	return dns
+}
+
+// domain leaves out the dot at the end, so that a domain counts once however it
+// is written. The root stays what it is.
+func domain(s string) string {
+	if s == "." {
+		return s
+	}
+	return strings.TrimSuffix(s, ".")
+}
+
+// setOption adds an option, in place of one of the same name ("ndots:2").
+func setOption(options []string, option string) []string {
+	name, _, _ := strings.Cut(option, ":")
+	i := slices.IndexFunc(options, func(o string) bool { n, _, _ := strings.Cut(o, ":"); return n == name })
+	if i < 0 {
+		return append(options, option)
+	}
+	options[i] = option
+	return options
 }

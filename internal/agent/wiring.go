@@ -110,8 +110,10 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.
 	return lifecycle.Deps{
 		Observer: p.runtime, Sandboxes: p.runtime, Containers: p.runtime,
 		Images: images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
-		Leftovers: func() []pod.Ref { return p.leftovers(volumes, cgroups, logs) },
-		Events:    recorder, Hooks: p.metrics.hooks(), Node: func() pod.Node {
+		Leftovers: func() []pod.Ref {
+			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
+		},
+		Events: recorder, Hooks: p.metrics.hooks(), Node: func() pod.Node {
 			now := n.Snapshot()
 			now.RuntimeName = rt.name
 			return now
@@ -119,16 +121,17 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.
 	}, nil
 }
 
-// leftovers names the pods that have something on the disk.
-func (p *parts) leftovers(volumes *volume.Manager, cgroups *cgroup.Manager, logs *podlogs.Logs) []pod.Ref {
-	refs, err := logs.Pods()
+// leftovers names the pods that have something on the disk, each once. The log
+// directories know a pod's name, the others its UID alone.
+func leftovers(logs func() ([]pod.Ref, error), others map[string]func() ([]types.UID, error), log *zap.Logger) []pod.Ref {
+	refs, err := logs()
 	if err != nil {
-		p.log.Warn("cannot look for log directories of earlier pods", zap.Error(err))
+		log.Warn("cannot look for log directories of earlier pods", zap.Error(err))
 	}
-	for what, list := range map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods} {
+	for what, list := range others {
 		uids, err := list()
 		if err != nil {
-			p.log.Warn("cannot look for leftovers of earlier pods", zap.String("of", what), zap.Error(err))
+			log.Warn("cannot look for leftovers of earlier pods", zap.String("of", what), zap.Error(err))
 		}
 		for _, uid := range uids {
 			if !slices.ContainsFunc(refs, func(r pod.Ref) bool { return r.UID == uid }) {

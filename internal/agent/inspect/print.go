@@ -22,7 +22,7 @@ func Table(w io.Writer, pods []Pod, now time.Time, wide bool) error {
 				ready++
 			}
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%d/%d\t%s\t%d\t%s\t%s\n", p.Namespace, p.Name, ready, len(p.Containers), p.word(), restarts, age(p.Started, now), dash(p.IP))
+		fmt.Fprintf(tw, "%s\t%s\t%d/%d\t%s\t%d\t%s\t%s\n", dash(p.Namespace), p.name(), ready, len(p.Containers), p.word(), restarts, age(p.Started, now), dash(p.IP))
 	}
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("printing the pods: %w", err)
@@ -34,7 +34,7 @@ func Table(w io.Writer, pods []Pod, now time.Time, wide bool) error {
 	fmt.Fprintln(tw, "POD\tCONTAINER\tSTATE\tREADY\tRESTARTS\tPROBES")
 	for i := range pods {
 		for _, c := range pods[i].Containers {
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%t\t%d\tnone\n", pods[i].Name, c.Name, c.word(), c.Ready, c.Restarts)
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%t\t%d\tnone\n", pods[i].name(), c.Name, c.word(), c.Ready, c.Restarts)
 		}
 	}
 	if err := tw.Flush(); err != nil {
@@ -44,7 +44,7 @@ func Table(w io.Writer, pods []Pod, now time.Time, wide bool) error {
 	fmt.Fprintln(tw, "POD\tSTART-UP STEP\tTOOK")
 	for i := range pods {
 		for _, s := range pods[i].Startup {
-			fmt.Fprintf(tw, "%s\t%s\t%.0f ms\n", pods[i].Name, s.Name, s.Millis)
+			fmt.Fprintf(tw, "%s\t%s\t%.0f ms\n", pods[i].name(), s.Name, s.Millis)
 		}
 	}
 	if err := tw.Flush(); err != nil {
@@ -55,7 +55,7 @@ func Table(w io.Writer, pods []Pod, now time.Time, wide bool) error {
 
 // Why prints what happened to a pod and what it waits for.
 func Why(w io.Writer, p *Pod, now time.Time) {
-	fmt.Fprintf(w, "Pod %s/%s is %s (%s)", p.Namespace, p.Name, p.word(), strings.ToLower(p.Stage))
+	fmt.Fprintf(w, "Pod %s/%s is %s (%s)", dash(p.Namespace), p.name(), p.word(), strings.ToLower(p.Stage))
 	if p.Message != "" {
 		fmt.Fprintf(w, ": %s", p.Message)
 	}
@@ -88,6 +88,14 @@ func Why(w io.Writer, p *Pod, now time.Time) {
 	for _, e := range p.Timeline {
 		fmt.Fprintf(w, "  %s  %s\n", e.At.Local().Format("15:04:05.000"), e.Text)
 	}
+}
+
+// name is the pod's name; of a pod that only the disk knows, its UID.
+func (p *Pod) name() string {
+	if p.Name == "" {
+		return "uid=" + p.UID
+	}
+	return p.Name
 }
 
 // word is the pod's state in a word, as kubectl shows it.

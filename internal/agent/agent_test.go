@@ -1,0 +1,336 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/config"
+	"nodeagent.dev/nodeagent/internal/node"
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+func TestParseResolvConf(t *testing.T) {
+	for name, c := range map[string]struct{ file, want string }{
+		"empty":                      {"", "[] [] []"},
+		"usual":                      {"nameserver 10.0.0.1\nnameserver fd00::1\nsearch a.b b\noptions ndots:5 edns0\n", "[10.0.0.1 fd00::1] [a.b b] [ndots:5 edns0]"},
+		"no line end":                {"nameserver 10.0.0.1", "[10.0.0.1] [] []"},
+		"windows line ends":          {"nameserver 10.0.0.1\r\nsearch a\r\n", "[10.0.0.1] [a] []"},
+		"comments":                   {"# nameserver 1\n; nameserver 2\nnameserver 3 # x\n", "[3] [] []"},
+		"tabs and spaces":            {" \tnameserver\t 10.0.0.1  \n", "[10.0.0.1] [] []"},
+		"the last search wins":       {"search a b\nsearch c\n", "[] [c] []"},
+		"domain after search":        {"search a b\ndomain c\n", "[] [c] []"},
+		"an empty search":            {"search a\nsearch\n", "[] [] []"},
+		"options add up":             {"options ndots:2 rotate\noptions timeout:1\n", "[] [] [ndots:2 rotate timeout:1]"},
+		"the last value of one wins": {"options ndots:2 rotate\noptions ndots:5\n", "[] [] [ndots:5 rotate]"},
+		"dots at the end":            {"search a.b. c. .\n", "[] [a.b c .] []"},
+		"not understood":             {"nameserver\nsortlist 1\nNAMESERVER 2\nlookup file bind\n", "[] [] []"},
+		"a very long line":           {"search " + strings.Repeat("x", 1<<17) + "\nnameserver 1\nsearch a", "[1] [a] []"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := parseResolvConf([]byte(c.file))
+			if got := fmt.Sprint(d.Servers, " ", d.Searches, " ", d.Options); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func FuzzParseResolvConf(f *testing.F) {
+	f.Add([]byte("nameserver 10.0.0.1\nsearch a. . b\noptions ndots:5 ndots:2 #x\n;y"))
+	f.Add([]byte("options :\noptions : ::\ndomain"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d := parseResolvConf(data)
+		names := map[string]bool{}
+		for _, o := range d.Options {
+			name, _, _ := strings.Cut(o, ":")
+			if names[name] {
+				t.Errorf("option %q is there twice in %q", name, d.Options)
+			}
+			names[name] = true
+		}
+		for _, word := range slices.Concat(d.Servers, d.Searches, d.Options) {
+			if strings.ContainsAny(word, " \t\r\n#;") {
+				t.Errorf("a word is %q", word)
+			}
+		}
+	})
+}
+
+func TestThresholds(t *testing.T) {
+	for value, want := range map[string]node.Threshold{
+		"": {}, "0%": {}, "100%": {}, "100Mi": {Bytes: 100 << 20}, "1G": {Bytes: 1e9}, "10%": {Fraction: 0.1}, "12.5%": {Fraction: 0.125},
+	} {
+		if got, err := threshold(value); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v, want %+v", value, got, err, want)
+		}
+	}
+	for _, bad := range []string{"x", "x%", "%", "10 %", "1Q"} {
+		if got, err := threshold(bad); err == nil || !strings.Contains(err.Error(), `"`) {
+			t.Errorf("%q: got %+v, %v", bad, got, err)
+		}
+	}
+}
+
+func TestQuantities(t *testing.T) {
+	got, err := quantities("kubeReserved", map[string]string{"cpu": "250m", "memory": "1Gi", "pid": "100"})
+	if err != nil || len(got) != 2 || got.Cpu().MilliValue() != 250 || got.Memory().Value() != 1<<30 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if _, err := quantities("kubeReserved", map[string]string{"cpu": "much"}); err == nil || !strings.Contains(err.Error(), `kubeReserved cpu="much"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPrepareRoot(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	for range 2 { // it may be there already
+		if err := prepareRoot(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(file, "below"), file} {
+		if err := prepareRoot(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "--root-dir") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	var problem error
+	h := healthHandler(newMetrics("n", "v1"), func(context.Context) error { return problem })
+	get := func(method, path string) (int, string) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, path, http.NoBody))
+		return w.Code, w.Body.String()
+	}
+	if code, body := get(http.MethodGet, "/healthz"); code != http.StatusOK || body != "ok" {
+		t.Errorf("alive: %d %q", code, body)
+	}
+	if code, _ := get(http.MethodPost, "/healthz"); code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", code)
+	}
+	if code, body := get(http.MethodGet, "/metrics"); code != http.StatusOK || !strings.Contains(body, `kubelet_node_name{node="n"} 1`) {
+		t.Errorf("metrics: %d %q", code, body)
+	}
+	problem = errors.New("stuck")
+	if code, body := get(http.MethodGet, "/healthz"); code != http.StatusInternalServerError || !strings.Contains(body, "stuck") {
+		t.Errorf("not alive: %d %q", code, body)
+	}
+}
+
+func TestHealthPort(t *testing.T) {
+	m, alive := newMetrics("n", "v"), func(context.Context) error { return nil }
+	if err := serveHealth(t.Context(), config.Server{}, m, alive, zap.NewNop()); err != nil {
+		t.Errorf("port 0 is off: %v", err)
+	}
+	// A port that cannot be had is no reason to end.
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- serveHealth(ctx, config.Server{HealthzAddress: netip.MustParseAddr("192.0.2.1"), HealthzPort: 1}, m, alive, zap.NewNop())
+	}()
+	select {
+	case err := <-ended:
+		t.Fatalf("ended with %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// The names are those dashboards and alerts for the kubelet ask for.
+func TestMetricNames(t *testing.T) {
+	m := newMetrics("n", "v1")
+	m.countPods(func() []*pod.View { return []*pod.View{{Stage: "Syncing", Pod: &corev1.Pod{}}} })
+	m.runtimeCall("list_containers", time.Second, errors.New("x"))
+	hooks := m.hooks()
+	hooks.Operation("CreateSandbox", time.Second, nil)
+	hooks.Operation("StartContainer", time.Second, nil)
+	hooks.Operation("StartContainer", time.Second, &pod.Failure{Reason: "RunContainerError", Err: errors.New("x")})
+	hooks.Ready(nil, time.Second)
+	hooks.Panic()
+	want := map[string]string{
+		"kubelet_runtime_operations_total":            "operation_type=list_containers 1",
+		"kubelet_runtime_operations_errors_total":     "operation_type=list_containers 1",
+		"kubelet_runtime_operations_duration_seconds": "operation_type=list_containers n=1",
+		"kubelet_pleg_relist_duration_seconds":        "n=0",
+		"kubelet_pleg_relist_interval_seconds":        "n=0",
+		"kubelet_pod_worker_duration_seconds":         "operation_type=CreateSandbox n=1, operation_type=StartContainer n=2",
+		"kubelet_pod_start_duration_seconds":          "n=1",
+		"kubelet_started_pods_total":                  "1",
+		"kubelet_started_containers_total":            "container_type=container 1",
+		"kubelet_started_containers_errors_total":     "code=RunContainerError container_type=container 1",
+		"nodeagent_worker_panics_total":               "1",
+		"kubelet_node_name":                           "node=n 1",
+		"kubernetes_build_info":                       "git_version=v1 1",
+		"kubelet_running_pods":                        "0",
+		"kubelet_running_containers":                  "container_state=created 0, container_state=exited 0, container_state=running 0",
+		"kubelet_working_pods":                        "config=desired lifecycle=sync static=false 1",
+	}
+	got := gathered(t, m)
+	maps.DeleteFunc(got, func(name, _ string) bool {
+		return strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")
+	})
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s: got %q, want %q", name, got[name], want[name])
+		}
+		delete(got, name)
+	}
+	if len(got) != 0 {
+		t.Errorf("also there: %v", got)
+	}
+}
+
+// gathered puts all figures into words.
+func gathered(t *testing.T, m *metrics) map[string]string {
+	t.Helper()
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, f := range families {
+		var lines []string
+		for _, x := range f.GetMetric() {
+			line := ""
+			for _, l := range x.GetLabel() {
+				line += l.GetName() + "=" + l.GetValue() + " "
+			}
+			if h := x.GetHistogram(); h != nil {
+				line += fmt.Sprint("n=", h.GetSampleCount())
+			} else {
+				line += fmt.Sprint(x.GetCounter().GetValue() + x.GetGauge().GetValue())
+			}
+			lines = append(lines, line)
+		}
+		all[f.GetName()] = strings.Join(lines, ", ")
+	}
+	return all
+}
+
+func TestPodsAreCounted(t *testing.T) {
+	running := corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
+	exited := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}
+	waiting := corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}}}
+	view := func(stage string, source pod.SourceName, containers ...corev1.ContainerStatus) *pod.View {
+		return &pod.View{Stage: stage, Source: source, Pod: &corev1.Pod{}, Status: corev1.PodStatus{ContainerStatuses: containers}}
+	}
+	m := newMetrics("n", "v")
+	m.countPods(func() []*pod.View {
+		return []*pod.View{
+			view("Syncing", pod.SourceAPI, running, running, exited), view("Syncing", pod.SourceFile, running),
+			view("Terminating", pod.SourceAPI, waiting), view("Terminated", pod.SourceAPI, exited), {Stage: "Terminating"},
+		}
+	})
+	got := gathered(t, m)
+	for name, want := range map[string]string{
+		"kubelet_running_pods":       "2",
+		"kubelet_running_containers": "container_state=created 0, container_state=exited 2, container_state=running 3",
+		"kubelet_working_pods": "config=desired lifecycle=sync static=false 1, config=desired lifecycle=sync static=true 1, " +
+			"config=desired lifecycle=terminated static=false 1, config=desired lifecycle=terminating static=false 1, config=runtime_only lifecycle=terminating static=false 1",
+	} {
+		if got[name] != want {
+			t.Errorf("%s: got %q, want %q", name, got[name], want)
+		}
+	}
+}
+
+// logged returns what a logger of the configuration writes.
+func logged(t *testing.T, cfg config.Logging) string {
+	t.Helper()
+	old := os.Stderr
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Stderr = w
+	defer func() { os.Stderr = old }()
+	log, err := newLogger(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Debug("detail")
+	log.Info("hello", zap.Duration("took", time.Second))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestLogger(t *testing.T) {
+	var line map[string]any
+	out := logged(t, config.Logging{Format: "json"})
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line["msg"] != "hello" || line["level"] != "info" || line["took"] != "1s" {
+		t.Errorf("json: %q, %v", out, err)
+	}
+	if _, err := time.Parse(time.RFC3339Nano, fmt.Sprint(line["ts"])); err != nil {
+		t.Error(err)
+	}
+	if out := logged(t, config.Logging{Format: "text"}); strings.Count(out, "\n") != 1 || !strings.Contains(out, "\tINFO\thello\t") {
+		t.Errorf("text: %q", out)
+	}
+	if out := logged(t, config.Logging{Verbosity: debugVerbosity}); strings.Count(out, "\n") != 2 || !strings.Contains(out, "\tDEBUG\tdetail") {
+		t.Errorf("verbose: %q", out)
+	}
+	if _, err := newLogger(config.Logging{Format: "xml"}); err == nil || !strings.Contains(err.Error(), `"xml"`) {
+		t.Errorf("an unknown format: %v", err)
+	}
+}
+
+func TestLeftovers(t *testing.T) {
+	uids := func(list ...types.UID) func() ([]types.UID, error) {
+		return func() ([]types.UID, error) { return list, nil }
+	}
+	named := pod.Ref{UID: "a", Namespace: "ns", Name: "web"}
+	for name, c := range map[string]struct {
+		logs   []pod.Ref
+		err    error
+		others map[string]func() ([]types.UID, error)
+		want   []pod.Ref
+	}{
+		"nothing":                      {},
+		"each pod once, with its name": {logs: []pod.Ref{named}, others: map[string]func() ([]types.UID, error){"volumes": uids("a", "b"), "cgroups": uids("b", "a", "c")}, want: []pod.Ref{named, {UID: "b"}, {UID: "c"}}},
+		"one place cannot be read": {logs: []pod.Ref{named}, err: errors.New("x"), others: map[string]func() ([]types.UID, error){
+			"volumes": uids("b"), "cgroups": func() ([]types.UID, error) { return []types.UID{"c"}, errors.New("x") }}, want: []pod.Ref{named, {UID: "b"}, {UID: "c"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := leftovers(func() ([]pod.Ref, error) { return c.logs, c.err }, c.others, zaptest.NewLogger(t))
+			slices.SortFunc(got, func(a, b pod.Ref) int { return strings.Compare(string(a.UID), string(b.UID)) })
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
