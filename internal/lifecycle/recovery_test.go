@@ -1,0 +1,183 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+func TestAPanicInAnActionIsAFailedAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.setRule(func(_ context.Context, verb, _ string) error {
+			if verb == "CreateSandbox" {
+				panic("bug")
+			}
+			return nil
+		})
+		w.want(newPod("p", "a"))
+		pass(time.Minute)
+		if n := len(w.called("CreateSandbox")); n < 3 || n > 10 {
+			t.Errorf("%d calls in a minute", n)
+		}
+		if w.panics != 0 {
+			t.Error("the worker was rebuilt for a bug in an action")
+		}
+		w.setRule(nil)
+		pass(30 * time.Second)
+		if got := w.container("p", "a"); got != "running 0" {
+			t.Errorf("container is %s after the bug is gone", got)
+		}
+	})
+}
+
+func TestAPanicInTheLoopRebuildsTheWorker(t *testing.T) {
+	for _, verb := range []string{"Observe", "Publish"} {
+		t.Run(verb, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.want(newPod("p", "a"), newPod("q", "a"))
+				synctest.Wait()
+				broken := true
+				w.setRule(func(ctx context.Context, v, what string) error {
+					if v == verb && broken {
+						broken = false
+						panic("bug")
+					}
+					return nil
+				})
+				w.crash("p", "a")
+				synctest.Wait()
+				w.want(newPod("p", "a"), deleted(newPod("q", "a"), 5))
+				synctest.Wait()
+				if !w.isFinished("q") {
+					t.Error("another pod waits for the worker that panicked")
+				}
+				pass(panicPause)
+				w.mu.Lock()
+				panics := w.panics
+				w.mu.Unlock()
+				if panics != 1 {
+					t.Errorf("Hooks.Panic was called %d times", panics)
+				}
+				if got := w.container("p", "a"); got != "running 1" {
+					t.Errorf("container is %s after the worker was rebuilt", got)
+				}
+				if n := len(w.called("CreateSandbox")); n != 2 {
+					t.Errorf("%d sandboxes for two pods", n)
+				}
+			})
+		})
+	}
+}
+
+func TestAWorkerThatPanicsEndsItsOperationsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pulls, most := 0, 0
+		w.setRule(func(ctx context.Context, verb, _ string) error {
+			if verb == "Pull" {
+				w.mu.Lock()
+				pulls++
+				most = max(most, pulls)
+				w.mu.Unlock()
+				<-ctx.Done()
+				time.Sleep(10 * time.Second) // slow to give up
+				w.mu.Lock()
+				pulls--
+				w.mu.Unlock()
+				return ctx.Err()
+			}
+			return nil
+		})
+		w.want(newPod("p", "a"))
+		synctest.Wait()
+		rule := w.rule
+		w.setRule(func(ctx context.Context, verb, what string) error {
+			if verb == "Observe" {
+				w.setRule(rule)
+				panic("bug")
+			}
+			return rule(ctx, verb, what)
+		})
+		w.hints <- pod.Hint{UID: "p", Why: "event"}
+		pass(time.Minute)
+		if n := len(w.called("Pull")); n != 2 || most != 1 {
+			t.Errorf("%d pulls, %d at a time", n, most)
+		}
+	})
+}
+
+func TestHintsCoalesce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(w *world, _ *Deps) { w.observing = 10 * time.Millisecond })
+		w.want(newPod("p", "a"))
+		pass(time.Minute)
+		before := len(w.called("Observe"))
+		for i := range 1000 {
+			w.hints <- pod.Hint{UID: "p", Why: fmt.Sprint(i)}
+		}
+		pass(time.Minute)
+		if n := len(w.called("Observe")) - before; n < 1 || n > 3 {
+			t.Errorf("%d looks for 1000 hints", n)
+		}
+		if n := len(w.sup.Views()[0].Timeline); n > timelineSize {
+			t.Errorf("the timeline has %d lines", n)
+		}
+	})
+}
+
+// The runtime is away for a while; the worker goes on when it is back.
+func TestARuntimeThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.setRule(func(_ context.Context, verb, _ string) error {
+			if verb == "Observe" {
+				return errors.New("away")
+			}
+			return nil
+		})
+		w.want(newPod("p", "a"))
+		pass(time.Minute)
+		if n := len(w.called("Observe")); n < 10 || n > 20 {
+			t.Errorf("%d looks in a minute", n)
+		}
+		if v := w.sup.Views(); len(v) != 1 || len(v[0].Waits) == 0 {
+			t.Errorf("nobody can see what the pod waits for: %+v", v)
+		}
+		w.setRule(nil)
+		pass(observeRetryMax)
+		if got := w.container("p", "a"); got != "running 0" {
+			t.Errorf("container is %s", got)
+		}
+	})
+}
+
+func TestTheEndOfTheAgentLeavesPodsRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.setRule(func(ctx context.Context, verb, what string) error {
+			if verb == "Pull" && what == "b" {
+				return hang(ctx)
+			}
+			return nil
+		})
+		w.want(newPod("p", "a", "b"))
+		synctest.Wait()
+		w.stop()
+		synctest.Wait()
+		select {
+		case <-w.ended:
+		default:
+			t.Fatal("Run has not returned")
+		}
+		if calls := w.destructive(); len(calls) != 0 {
+			t.Errorf("ending the agent did %v", calls)
+		}
+	})
+}
