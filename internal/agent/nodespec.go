@@ -33,9 +33,19 @@ func newNodeSpec(cfg *config.Config, log *zap.Logger) *nodeSpec {
 			MemoryCapacity: totalMemory(log), SeccompRoot: filepath.Join(cfg.RootDir, "seccomp"),
 			HugePageSizes: cgroups.HugePageSizes(), OOMKillGroup: cgroups.IsCgroup2UnifiedMode(),
 			NoMemoryQoS: !cfg.Features.Enabled("MemoryQoS"), CgroupV1: !cgroups.IsCgroup2UnifiedMode(),
-			MaskedPaths: thermal,
+			MaskedPaths: thermal, NoSwap: swapController(),
 		},
 	}
+}
+
+// swapController reports whether the kernel can keep containers from swapping.
+func swapController() bool {
+	pattern := "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"
+	if cgroups.IsCgroup2UnifiedMode() {
+		pattern = "/sys/fs/cgroup/*/memory.swap.max"
+	}
+	found, _ := filepath.Glob(pattern)
+	return len(found) > 0
 }
 
 // follow takes the node's addresses from where they are known.
@@ -49,7 +59,8 @@ func (s *nodeSpec) follow(n interface{ Snapshot() pod.Node }) {
 func (s *nodeSpec) get() containerspec.Node {
 	n := s.fixed
 	if get := s.snapshot.Load(); get != nil {
-		n.HostIPs = (*get)().HostIPs
+		now := (*get)()
+		n.HostIPs, n.RecursiveReadOnly = now.HostIPs, now.RecursiveReadOnly
 	}
 	if s.resolv == "" {
 		return n

@@ -85,7 +85,11 @@ func (j job) mountVolumes(ctx context.Context) (pod.Volumes, error) {
 }
 
 func (j job) createSandbox(ctx context.Context, a plan.CreateSandbox) error {
-	grant, err := j.deps.Cgroups.Ensure(ctx, j.pod)
+	err := j.deps.Logs.EnsureDir(j.ref, "")
+	var grant pod.Grant
+	if err == nil {
+		grant, err = j.deps.Cgroups.Ensure(ctx, j.pod)
+	}
 	if err == nil {
 		_, err = j.deps.Sandboxes.CreateSandbox(ctx, pod.SandboxRequest{Pod: j.pod, Attempt: a.Attempt, Grant: grant})
 	}

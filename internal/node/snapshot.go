@@ -35,15 +35,22 @@ func (r *Registrar) publish() {
 	r.snapshot.mu.Lock()
 	defer r.snapshot.mu.Unlock()
 	n := pod.Node{Name: r.cfg.Name, NetworkProblem: networkProblem(*r.runtime.Load()), MaxBackoff: r.cfg.MaxBackoff}
-	n.HostIPs = r.hostIPs()
+	n.HostIPs, n.RecursiveReadOnly = r.hostIPs(), recursiveReadOnly(*r.runtime.Load())
 	old := r.snapshot.node
-	if r.snapshot.next != nil && n.NetworkProblem == old.NetworkProblem && slices.Equal(n.HostIPs, old.HostIPs) {
+	if r.snapshot.next != nil && n.NetworkProblem == old.NetworkProblem && n.RecursiveReadOnly == old.RecursiveReadOnly && slices.Equal(n.HostIPs, old.HostIPs) {
 		return
 	}
 	if r.snapshot.next != nil {
 		close(r.snapshot.next)
 	}
 	r.snapshot.node, r.snapshot.next = n, make(chan struct{})
+}
+
+// recursiveReadOnly is what the runtime's default handler can.
+func recursiveReadOnly(s RuntimeState) bool {
+	return s.Info != nil && slices.ContainsFunc(s.Info.Handlers, func(h pod.RuntimeHandler) bool {
+		return h.Name == "" && h.RecursiveReadOnlyMounts
+	})
 }
 
 // hostIPs are the addresses of the Node object if a cloud controller rules

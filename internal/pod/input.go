@@ -46,6 +46,9 @@ type Node struct {
 	// NetworkProblem is why pods that need the pod network cannot start; empty
 	// when the runtime's network is ready.
 	NetworkProblem string
+	// RecursiveReadOnly says that the runtime can mount read-only what lies below
+	// a read-only mount, too.
+	RecursiveReadOnly bool
 	// MaxBackoff caps the crash loop (crashLoopBackOff.maxContainerRestartPeriod).
 	MaxBackoff time.Duration
 }

@@ -36,7 +36,7 @@ func container(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
 	} else {
 		st = unobserved(in, c)
 	}
-	st.VolumeMounts = volumeMounts(c)
+	st.VolumeMounts = volumeMounts(in, c)
 	if st.ContainerID != "" {
 		st.Resources = c.Resources.DeepCopy()
 		st.AllocatedResources = c.Resources.Requests
@@ -196,15 +196,28 @@ func setReady(st *corev1.ContainerStatus) {
 	st.Started, st.Ready = &running, running
 }
 
-func volumeMounts(c *corev1.Container) []corev1.VolumeMountStatus {
+func volumeMounts(in *pod.Input, c *corev1.Container) []corev1.VolumeMountStatus {
 	var list []corev1.VolumeMountStatus
 	for _, m := range c.VolumeMounts {
 		vs := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
-			disabled := corev1.RecursiveReadOnlyDisabled
-			vs.RecursiveReadOnly = &disabled
+			vs.RecursiveReadOnly = new(recursiveMode(in, m))
 		}
 		list = append(list, vs)
 	}
 	return list
+}
+
+// recursiveMode is what becomes of the mount's wish: "if possible" depends on
+// the runtime (KEP-3857).
+func recursiveMode(in *pod.Input, m corev1.VolumeMount) corev1.RecursiveReadOnlyMode {
+	switch {
+	case m.RecursiveReadOnly == nil:
+		return corev1.RecursiveReadOnlyDisabled
+	case *m.RecursiveReadOnly == corev1.RecursiveReadOnlyIfPossible && !in.Node.RecursiveReadOnly:
+		return corev1.RecursiveReadOnlyDisabled
+	case *m.RecursiveReadOnly == corev1.RecursiveReadOnlyIfPossible:
+		return corev1.RecursiveReadOnlyEnabled
+	}
+	return *m.RecursiveReadOnly
 }

@@ -97,15 +97,17 @@ func sandbox(in *pod.Input, p *Plan, wanted bool) *pod.Sandbox {
 	return nil
 }
 
-// removeOld forgets dead instances beyond the last one of each container, and
-// dead sandboxes that hold none.
+// removeOld forgets all dead instances of a container but the newest, and dead
+// sandboxes that hold none.
 func removeOld(in *pod.Input, p *Plan) {
-	seen := map[string]int{}
+	dead := map[string]int{}
 	used := map[string]bool{}
 	for i := range in.Observed.Containers {
 		c := &in.Observed.Containers[i]
-		seen[c.Name]++
-		if seen[c.Name] > 2 && c.State == pod.ContainerExited {
+		if c.State == pod.ContainerExited {
+			dead[c.Name]++
+		}
+		if c.State == pod.ContainerExited && dead[c.Name] > 1 {
 			p.do(in, RemoveContainer{ID: c.ID, Name: c.Name, Attempt: c.Attempt}, "attempt %d is older than the last termination", c.Attempt)
 			continue
 		}
