@@ -25,7 +25,7 @@ func machine(files map[string]string) Environment {
 				return visit(path.Join("/", p), d, err)
 			})
 		},
-		Getwd:    func() (string, error) { return "/work", nil },
+		Getwd:    func() (string, error) { return "/cwd", nil },
 		CgroupV2: func() (bool, error) { return true, nil },
 	}
 }

@@ -138,7 +138,7 @@ func TestFullConfig(t *testing.T) {
 			t.Errorf("testdata/full.yaml lacks the field %s", name)
 		}
 	}
-	cfg := mustParse(t, map[string]string{"/work/k/full.yaml": text}, "--config=k/full.yaml", "--root-dir=r")
+	cfg := mustParse(t, map[string]string{"/cwd/k/full.yaml": text}, "--config=k/full.yaml", "--root-dir=r")
 	same := []string{"runOnce", "shutdownGracePeriodByPodPriority", "systemReservedCgroup", "kubeReservedCgroup", "enableSystemLogHandler", "logging.format"}
 	have, defaults := flatten(cfg.Effective()), flatten(fileDefaults(nil))
 	for path, value := range have {
@@ -146,7 +146,7 @@ func TestFullConfig(t *testing.T) {
 			t.Errorf("%s still has its default %s", path, value)
 		}
 	}
-	if cfg.StaticPodPath != "/work/k/manifests" || cfg.RootDir != "/work/r" {
+	if cfg.StaticPodPath != "/cwd/k/manifests" || cfg.RootDir != "/cwd/r" {
 		t.Errorf("relative paths: staticPodPath %s, root %s", cfg.StaticPodPath, cfg.RootDir)
 	}
 	if cfg.Images != (Images{PullQPS: 6, PullBurst: 11, MaxParallel: 4}) || cfg.Events != (Events{QPS: 51, Burst: 101}) ||
@@ -252,7 +252,7 @@ func TestStrictFiles(t *testing.T) {
 			wantText(t, refused(t, env, "--config=/c", "--config-dir=/d"), tc.want...)
 		})
 	}
-	wantText(t, refused(t, machine(nil), "--config=missing.yaml"), "/work/missing.yaml: --config: can not be read", "create the file")
+	wantText(t, refused(t, machine(nil), "--config=missing.yaml"), "/cwd/missing.yaml: --config: can not be read", "create the file")
 	wantText(t, refused(t, machine(nil), "--config-dir=/none"), "/none: --config-dir", "create the directory")
 }
 
