@@ -24,4 +24,7 @@
 // run to the pods whose names match a pattern, NODEAGENT_DIFF_DIR keeps the
 // facts as <agent>.json, and NODEAGENT_DIFF_REUSE names an agent whose kept
 // facts are taken instead of running it.
+//
+// An unknown difference has to show in two runs: what shows once is the moment
+// at which one of the two agents was looked at, and is only logged.
 package diff

@@ -45,9 +45,8 @@ func TestCrashLoop(t *testing.T) {
 }
 
 // TestDeletion: one that ignores SIGTERM takes its grace period, one that obeys
-// is gone within a second of its process.
+// is gone within a second of its process. It measures time and runs by itself.
 func TestDeletion(t *testing.T) {
-	t.Parallel()
 	b := cluster(t)
 	const grace = 5 * time.Second
 	for name, c := range map[string]struct {
@@ -76,7 +75,6 @@ func TestDeletion(t *testing.T) {
 
 // TestGraceShrinks: a second deletion with a shorter grace cuts the first short.
 func TestGraceShrinks(t *testing.T) {
-	t.Parallel()
 	b := cluster(t)
 	p := newPod("shrink", ignores)
 	long, short := int64(120), int64(2)
