@@ -57,17 +57,18 @@ func resources(p *corev1.Pod) (*corev1.ResourceRequirements, corev1.ResourceList
 }
 
 // setPhase derives phase, reason and message. A terminal phase is
-// withheld until nothing runs any more, and so is what the stop decides.
+// withheld until nothing runs any more, the sandbox included, and so is what
+// the stop decides.
 func setPhase(in *pod.Input, s *corev1.PodStatus) {
 	ended := in.Ended()
 	s.Phase = phase(in, s.ContainerStatuses, ended)
-	if pod.Terminal(s.Phase) && in.Observed.AnyLive() {
+	if pod.Terminal(s.Phase) && up(in) {
 		s.Phase = cmp.Or(in.Prior.Phase, corev1.PodPending)
 	}
-	if ended && in.Source == pod.SourceAPI && !pod.Terminal(s.Phase) {
+	if ended && in.Source == pod.SourceAPI && !pod.Terminal(s.Phase) && !up(in) {
 		s.Phase = corev1.PodFailed
 	}
-	if ended && in.Stop.Phase != "" {
+	if ended && in.Stop.Phase != "" && !up(in) {
 		s.Phase = in.Stop.Phase
 	}
 	if pod.Terminal(in.Prior.Phase) {
@@ -79,6 +80,11 @@ func setPhase(in *pod.Input, s *corev1.PodStatus) {
 	if ended && in.Stop.Reason != "" && pod.Terminal(s.Phase) {
 		s.Reason, s.Message = in.Stop.Reason, in.Stop.Message
 	}
+}
+
+// up reports whether anything of the pod may still run.
+func up(in *pod.Input) bool {
+	return in.Observed.AnyLive() || len(in.Observed.ReadySandboxes()) > 0
 }
 
 // phase follows the kubelet's getPhase for regular containers.

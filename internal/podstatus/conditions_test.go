@@ -45,8 +45,8 @@ func TestReadyConditions(t *testing.T) {
 		"all run":          {in: given(always, "run", "run"), containers: yes, initialized: yes},
 		"one does not":     {in: given(always, "run", "new"), containers: "False ContainersNotReady: containers with unready status: [c1]", initialized: yes},
 		"none runs":        {in: given(always, "new", "crash"), containers: "False ContainersNotReady: containers with unready status: [c0 c1]", initialized: yes},
-		"completed":        {in: given(never, "0"), containers: "False PodCompleted: ", initialized: "True PodCompleted: "},
-		"failed":           {in: given(never, "1"), containers: "False PodFailed: ", initialized: yes},
+		"completed":        {in: given(never, "0"), change: []func(*pod.Input){down}, containers: "False PodCompleted: ", initialized: "True PodCompleted: "},
+		"failed":           {in: given(never, "1"), change: []func(*pod.Input){down}, containers: "False PodFailed: ", initialized: yes},
 		"gate is open":     {in: given(always, "run"), change: []func(*pod.Input){gate("a", "True")}, containers: yes, initialized: yes},
 		"gate is not told": {in: given(always, "run"), change: []func(*pod.Input){gate("a", "")}, containers: yes, initialized: yes, ready: `False ReadinessGatesNotReady: corresponding condition of pod readiness gate "example.com/a" does not exist.`},
 		"gates are shut": {in: given(always, "run"), change: []func(*pod.Input){gate("a", "False"), gate("b", "True"), gate("c", "Unknown")}, containers: yes, initialized: yes,
@@ -60,10 +60,14 @@ func TestReadyConditions(t *testing.T) {
 			if c.ready == "" {
 				c.ready = c.containers
 			}
+			sandbox := yes
+			if _, why := c.in.UsableSandbox(); why != "" {
+				sandbox = "False PodSandboxNotReady: " + why
+			}
 			s := podstatus.Compute(c.in)
 			for kind, want := range map[corev1.PodConditionType]string{
 				corev1.ContainersReady: c.containers, corev1.PodReady: c.ready,
-				corev1.PodInitialized: c.initialized, corev1.PodScheduled: yes, corev1.PodReadyToStartContainers: yes,
+				corev1.PodInitialized: c.initialized, corev1.PodScheduled: yes, corev1.PodReadyToStartContainers: sandbox,
 			} {
 				got := condition(t, &s, kind)
 				if said(got) != want {

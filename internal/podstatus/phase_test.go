@@ -70,6 +70,13 @@ func given(policy corev1.RestartPolicy, words ...string) *pod.Input {
 	return in
 }
 
+// down is what the planner makes of a pod that has finished: its sandbox stops.
+func down(in *pod.Input) {
+	for i := range in.Observed.Sandboxes {
+		in.Observed.Sandboxes[i].Ready = false
+	}
+}
+
 const (
 	always    = corev1.RestartPolicyAlways
 	onFailure = corev1.RestartPolicyOnFailure
@@ -109,7 +116,11 @@ func TestPhaseOfAPodThatGoesOn(t *testing.T) {
 	} {
 		for policy, want := range map[corev1.RestartPolicy]corev1.PodPhase{always: c.always, onFailure: c.onFailure, never: c.never} {
 			t.Run(string(policy)+" "+c.words, func(t *testing.T) {
-				if got := podstatus.Compute(given(policy, strings.Fields(c.words)...)).Phase; got != want {
+				in := given(policy, strings.Fields(c.words)...)
+				if pod.Terminal(want) {
+					down(in)
+				}
+				if got := podstatus.Compute(in).Phase; got != want {
 					t.Errorf("got %s, want %s", got, want)
 				}
 			})
@@ -148,6 +159,10 @@ func TestPhaseOfAPodThatWasStopped(t *testing.T) {
 				source, policy, _ := strings.Cut(key, " ")
 				in := given(corev1.RestartPolicy(policy), strings.Fields(c.words)...)
 				in.Source, in.Stop = pod.SourceName(source), &pod.Stop{Delete: true}
+				if got := podstatus.Compute(in).Phase; pod.Terminal(got) {
+					t.Errorf("%s while the sandbox is up", got)
+				}
+				down(in)
 				if got := podstatus.Compute(in).Phase; got != want {
 					t.Errorf("got %s, want %s", got, want)
 				}
@@ -165,8 +180,9 @@ func TestPhaseTheStopDecidesIsWithheldWhileSomethingRuns(t *testing.T) {
 	}{
 		"a container runs":             {in: given(always, "run", "0"), want: "Running "},
 		"a container may run":          {in: given(always, "unknown"), want: "Pending "},
-		"all ended well":               {in: given(always, "0"), want: "Failed Evicted"},
-		"never started":                {in: given(always, "new"), want: "Failed Evicted"},
+		"all ended well":               {in: given(always, "0"), change: down, want: "Failed Evicted"},
+		"never started":                {in: given(always, "new"), change: down, want: "Failed Evicted"},
+		"its sandbox is up":            {in: given(always, "0"), want: "Pending "},
 		"the runtime was not asked":    {in: given(always, "new"), change: func(in *pod.Input) { in.Observed = pod.Observation{} }, want: "Pending "},
 		"a start is being cancelled":   {in: given(always, "new"), change: op("StartContainer", true), want: "Pending "},
 		"a stop has not come back yet": {in: given(always, "1"), change: op("StopContainer", false), want: "Running "},
