@@ -129,9 +129,6 @@ func TestNothingSecretIsShown(t *testing.T) {
 }
 
 func TestText(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 	pods := podsOf(views())
 	for name, print := range map[string]func(w *strings.Builder) error{
 		"pods": func(w *strings.Builder) error { return Table(w, pods, now, false) },

@@ -80,13 +80,13 @@ func Why(w io.Writer, p *Pod, now time.Time) {
 			fmt.Fprintf(w, ", since %s", age(wait.Since, now))
 		}
 		if !wait.Next.IsZero() {
-			fmt.Fprintf(w, ", next at %s (in %s)", wait.Next.Local().Format(time.TimeOnly), max(wait.Next.Sub(now), 0).Round(time.Second))
+			fmt.Fprintf(w, ", next at %s (in %s)", wait.Next.In(now.Location()).Format(time.TimeOnly), max(wait.Next.Sub(now), 0).Round(time.Second))
 		}
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintln(w, "\nWhat happened:")
 	for _, e := range p.Timeline {
-		fmt.Fprintf(w, "  %s  %s\n", e.At.Local().Format("15:04:05.000"), e.Text)
+		fmt.Fprintf(w, "  %s  %s\n", e.At.In(now.Location()).Format("15:04:05.000"), e.Text)
 	}
 }
 
