@@ -102,7 +102,7 @@ func mountsBelow(dir string) ([]string, error) {
 
 // links lists the bed's bridge and the devices attached to it.
 func links(s *Spec) ([]netlink.Link, error) {
-	all, err := netlink.LinkList()
+	all, err := allLinks()
 	if err != nil {
 		return nil, fmt.Errorf("list network devices: %w", err)
 	}
@@ -120,6 +120,19 @@ func links(s *Spec) ([]netlink.Link, error) {
 		}
 	}
 	return list, nil
+}
+
+// allLinks lists the machine's network devices. The kernel says when a device
+// came or went while it listed them, which is usual next to other beds: such a
+// list is asked for again.
+func allLinks() ([]netlink.Link, error) {
+	for range 100 {
+		all, err := netlink.LinkList()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return nil, netlink.ErrDumpInterrupted
 }
 
 func removeLinks(s *Spec) error {
