@@ -19,7 +19,7 @@ func TestComponentsArePinned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range All() {
+	for _, name := range slices.Concat(All(), Conformance()) {
 		c, err := Lookup(name)
 		if err != nil {
 			t.Error(err)
@@ -48,6 +48,38 @@ func TestArguments(t *testing.T) {
 	want := []string{"build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", flags, "-o", "out", "k8s.io/kubernetes/cmd/kubelet"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+func TestArgumentsOfTests(t *testing.T) {
+	t.Parallel()
+	c, err := Lookup("e2e.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.arguments("v1.37.1", "out")
+	if !slices.Equal(got[:3], []string{"test", "-c", "-trimpath"}) || got[len(got)-1] != "k8s.io/kubernetes/test/e2e" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// The tests are those of the control plane they run against.
+func TestConformanceIsOfTheSameVersion(t *testing.T) {
+	t.Parallel()
+	checkout, err := Checkout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var versions []string
+	for _, folder := range []string{"kubernetes", "e2e"} {
+		version, err := moduleVersion(filepath.Join(checkout, "test", "bed", "components", folder, "go.mod"), kubernetesModule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions = append(versions, version)
+	}
+	if versions[0] != versions[1] {
+		t.Errorf("the beds are %s, the tests %s", versions[0], versions[1])
 	}
 }
 

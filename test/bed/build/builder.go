@@ -85,8 +85,21 @@ func (b *Builder) Ensure(ctx context.Context, names ...string) (map[string]strin
 	return paths, nil
 }
 
+// Version is the version at which a component is pinned, like "v1.2.3".
+func (b *Builder) Version(name string) (string, error) {
+	c, err := Lookup(name)
+	if err != nil {
+		return "", err
+	}
+	return moduleVersion(filepath.Join(b.moduleDir(c), "go.mod"), c.Module)
+}
+
+func (b *Builder) moduleDir(c Component) string {
+	return filepath.Join(b.checkout, "test", "bed", "components", c.Folder)
+}
+
 func (b *Builder) ensure(ctx context.Context, c Component) (string, error) {
-	moduleDir := filepath.Join(b.checkout, "test", "bed", "components", c.Folder)
+	moduleDir := b.moduleDir(c)
 	version, err := moduleVersion(filepath.Join(moduleDir, "go.mod"), c.Module)
 	if err != nil {
 		return "", err

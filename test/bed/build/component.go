@@ -20,8 +20,10 @@ type Component struct {
 	Folder string
 	// Module is the Go module whose version is the component's version.
 	Module string
-	// Package is the main package.
+	// Package is the main package, or the one whose tests are the program.
 	Package string
+	// Test says that the program is a test binary.
+	Test bool
 	// Cgo says that the program needs a C compiler.
 	Cgo bool
 	// Tags are the build tags.
@@ -36,6 +38,7 @@ const (
 	kubernetesModule = "k8s.io/kubernetes"
 	containerdModule = "github.com/containerd/containerd/v2"
 	cniModule        = "github.com/containernetworking/plugins"
+	ginkgoModule     = "github.com/onsi/ginkgo/v2"
 )
 
 // Runtime names the components of a bed without a control plane.
@@ -54,10 +57,14 @@ func ControlPlane() []string {
 	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
 }
 
-// All names every component.
+// All names every component of beds.
 func All() []string {
 	return slices.Concat(Runtime(), ControlPlane(), []string{"kubelet", "agnhost"})
 }
+
+// Conformance names the components of the upstream tests. They take minutes to
+// build, so they are not part of All and built only when somebody runs them.
+func Conformance() []string { return []string{"e2e.test", "ginkgo"} }
 
 // Lookup finds a component by its name.
 func Lookup(name string) (Component, error) {
@@ -66,7 +73,7 @@ func Lookup(name string) (Component, error) {
 			return c, nil
 		}
 	}
-	return Component{}, fmt.Errorf("no component %q; known are: %s", name, strings.Join(All(), ", "))
+	return Component{}, fmt.Errorf("no component %q; known are: %s", name, strings.Join(slices.Concat(All(), Conformance()), ", "))
 }
 
 func catalogue() []Component {
@@ -102,7 +109,11 @@ func catalogue() []Component {
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "agnhost"} {
 		list = append(list, kubernetes(name))
 	}
-	return list
+	e2e := kubernetes("e2e.test")
+	e2e.Folder, e2e.Package, e2e.Test, e2e.About = "e2e", kubernetesModule+"/test/e2e", true, "about 5 min"
+	return append(list, e2e, Component{
+		Name: "ginkgo", Folder: "e2e", Module: ginkgoModule, Package: ginkgoModule + "/ginkgo", About: "a few seconds",
+	})
 }
 
 func kubernetes(name string) Component {
@@ -134,7 +145,11 @@ func (c Component) linkerFlags(version string) string {
 
 // arguments are those of the go command that builds the component into out.
 func (c Component) arguments(version, out string) []string {
-	args := []string{"build", "-trimpath", "-mod=readonly", "-buildvcs=false"}
+	args := []string{"build"}
+	if c.Test {
+		args = []string{"test", "-c"}
+	}
+	args = append(args, "-trimpath", "-mod=readonly", "-buildvcs=false")
 	if c.Tags != "" {
 		args = append(args, "-tags", c.Tags)
 	}

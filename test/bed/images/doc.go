@@ -1,7 +1,8 @@
 // Package images makes the container images of the test bed from Debian
 // packages and the checkout; none is ever pulled.
 //
-// Owns: what is inside the pause, busybox and agnhost images.
+// Owns: what is inside the pause, busybox and agnhost images, and what stands
+// for the other images of upstream's tests.
 //
 // Consumes: the build cache, Debian's busybox-static and bash-static, gcc.
 //

@@ -200,39 +200,21 @@ func busyboxImage(ctx context.Context, fetchProgram string) (v1.Image, error) {
 }
 
 // Busybox reads the busybox image back from the archive made by Archives.
-func Busybox(archive string) (v1.Image, error) {
-	t, err := name.NewTag(BusyboxName)
-	if err != nil {
-		return nil, fmt.Errorf("parse image name %s: %w", BusyboxName, err)
-	}
-	img, err := tarball.ImageFromPath(archive, &t)
-	if err != nil {
-		return nil, fmt.Errorf("read the busybox image from %s: %w", archive, err)
-	}
-	return img, nil
-}
+func Busybox(archive string) (v1.Image, error) { return FromArchive(archive, BusyboxName) }
 
 func writeAgnhost(path, base, program string) error {
 	busybox, err := Busybox(base)
 	if err != nil {
 		return err
 	}
-	layers, err := busybox.Layers()
-	if err != nil {
-		return fmt.Errorf("read the layers of busybox: %w", err)
-	}
 	t := newTree()
 	if err := t.copy("agnhost", program); err != nil {
 		return err
 	}
-	own, err := t.layer()
-	if err != nil {
-		return err
-	}
-	img, err := image(v1.Config{
+	img, err := above(busybox, t, v1.Config{
 		Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
 		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-	}, append(layers, own)...)
+	})
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,12 @@ func (t *tree) copy(name, from string) error {
 	return nil
 }
 
+func (t *tree) chmod(name string, mode int64) {
+	header := t.entries[name]
+	header.Mode = mode
+	t.entries[name] = header
+}
+
 func (t *tree) link(name, target string) {
 	t.parents(name)
 	t.entries[name] = tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,38 +21,53 @@ func main() {
 }
 
 type flags struct {
-	url, output string
-	timeout     time.Duration
-	toStdout    bool
+	url, output, method string
+	timeout             time.Duration
+	toStdout, insecure  bool
+	head                bool
+	headers             []string // "Name: value"
+	format              string   // what curl is to write out at the end
+}
+
+// Letters of options that have a value: those of wget and of curl.
+const (
+	wgetValues = "TOot"
+	curlValues = "mowXH"
+)
+
+// longNames are the long options that matter, as letters of curl.
+func longNames() map[string]string {
+	return map[string]string{"--connect-timeout": "m", "--max-time": "m", "--header": "H"}
 }
 
 // parse understands the flags of wget and curl that test pods use.
 func parse(name string, args []string) (flags, error) {
 	f := flags{timeout: 30 * time.Second, toStdout: name == "curl"}
+	values := wgetValues
+	if name == "curl" {
+		values = curlValues
+	}
 	for i := 0; i < len(args); i++ {
-		option, value := split(args[i])
-		if option == "" {
+		letters, value, attached := split(args[i], values)
+		if letters == "" {
 			f.url = args[i]
 			continue
 		}
-		if !strings.ContainsAny(option, "TmOo") {
+		last := letters[len(letters)-1:]
+		if !strings.Contains(values+"H", last) {
+			f.set(letters)
 			continue
 		}
-		if value == "" {
+		f.set(letters[:len(letters)-1])
+		if !attached {
 			if i++; i >= len(args) {
-				return f, fmt.Errorf("-%s needs a value", option)
+				return f, fmt.Errorf("-%s needs a value", last)
 			}
 			value = args[i]
 		}
-		if strings.EqualFold(option, "o") {
-			f.output, f.toStdout = value, value == "-"
-			continue
+		if err := f.setValue(last, value); err != nil {
+			return f, err
 		}
-		seconds, err := strconv.Atoi(value)
-		if err != nil {
-			return f, fmt.Errorf("-%s %s: %w", option, value, err)
-		}
-		f.timeout = time.Duration(seconds) * time.Second
 	}
 	if f.url == "" {
 		return f, fmt.Errorf("usage: %s [-q] [-T SECONDS] [-O FILE|-] URL", name)
@@ -62,21 +78,81 @@ func parse(name string, args []string) (flags, error) {
 	return f, nil
 }
 
-// split takes an argument apart into the letter that matters and the value
-// attached to it: "-qO-" is O with the value "-". No option at all is "".
-func split(arg string) (option, value string) {
+// split takes an argument apart into the letters of its options, the last of
+// which may have a value, and the value attached to it: "-qO-" is q and O with
+// the value "-". No option at all is "".
+func split(arg, values string) (letters, value string, attached bool) {
+	name, value, attached := strings.Cut(arg, "=")
 	switch {
-	case arg == "--connect-timeout" || arg == "--max-time":
-		return "m", ""
+	case longNames()[name] != "":
+		return longNames()[name], value, attached
 	case strings.HasPrefix(arg, "--"):
-		return "-", ""
-	case !strings.HasPrefix(arg, "-"):
-		return "", ""
+		return "-", "", false
+	case len(arg) < 2 || arg[0] != '-':
+		return "", "", false
 	}
-	if at := strings.IndexAny(arg, "TmOo"); at > 0 {
-		return arg[at : at+1], arg[at+1:]
+	letters = arg[1:]
+	if at := strings.IndexAny(letters, values); at >= 0 && at+1 < len(letters) {
+		return letters[:at+1], letters[at+1:], true
 	}
-	return "-", ""
+	return letters, "", false
+}
+
+// set notes options without a value; the others change nothing here.
+func (f *flags) set(letters string) {
+	if strings.Contains(letters, "k") {
+		f.insecure = true
+	}
+	if strings.Contains(letters, "I") {
+		f.head = true
+	}
+}
+
+func (f *flags) setValue(letter, value string) error {
+	switch letter {
+	case "o", "O":
+		f.output, f.toStdout = value, value == "-"
+	case "w":
+		f.format = value
+	case "X":
+		f.method = value
+	case "H":
+		f.headers = append(f.headers, value)
+	case "T", "m":
+		seconds, err := strconv.Atoi(value)
+		if err != nil {
+			return fmt.Errorf("-%s %s: %w", letter, value, err)
+		}
+		f.timeout = time.Duration(seconds) * time.Second
+	}
+	return nil
+}
+
+// get sends the request.
+func (f *flags) get() (*http.Response, error) {
+	method := f.method
+	if method == "" && f.head {
+		method = http.MethodHead
+	}
+	req, err := http.NewRequest(method, f.url, nil) // no method is GET
+	if err != nil {
+		return nil, fmt.Errorf("make a request: %w", err)
+	}
+	for _, h := range f.headers {
+		name, value, _ := strings.Cut(h, ":")
+		req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	client := http.Client{Timeout: f.timeout}
+	if f.insecure {
+		client.Transport = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		}
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", f.url, err)
+	}
+	return resp, nil
 }
 
 func run(args []string) error {
@@ -85,10 +161,9 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Timeout: f.timeout}
-	resp, err := client.Get(f.url)
+	resp, err := f.get()
 	if err != nil {
-		return fmt.Errorf("get %s: %w", f.url, err)
+		return err
 	}
 	defer resp.Body.Close()
 	out := os.Stdout
@@ -104,6 +179,7 @@ func run(args []string) error {
 	if _, err := io.Copy(out, resp.Body); err != nil {
 		return fmt.Errorf("read %s: %w", f.url, err)
 	}
+	fmt.Print(strings.ReplaceAll(f.format, "%{http_code}", strconv.Itoa(resp.StatusCode)))
 	if resp.StatusCode >= 400 && name != "curl" {
 		return fmt.Errorf("server answered %s", resp.Status)
 	}

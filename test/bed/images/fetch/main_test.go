@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"testing"
 	"time"
 )
@@ -16,9 +17,16 @@ func TestParse(t *testing.T) {
 		{"wget", []string{"-q", "-T", "5", "-O", "-", "a:80"}, flags{url: "http://a:80", output: "-", toStdout: true, timeout: 5 * time.Second}},
 		{"wget", []string{"-qO", "x", "a"}, flags{url: "http://a", output: "x", timeout: 30 * time.Second}},
 		{"curl", []string{"-sS", "--connect-timeout", "2", "a"}, flags{url: "http://a", toStdout: true, timeout: 2 * time.Second}},
+		{
+			"curl", []string{"-XGET", "-sIk", "-o", "/dev/null", "-w", "%{http_code}", "--header", "A: b", "https://a:1/m"},
+			flags{
+				url: "https://a:1/m", output: "/dev/null", method: "GET", timeout: 30 * time.Second, insecure: true, head: true,
+				format: "%{http_code}", headers: []string{"A: b"},
+			},
+		},
 	} {
 		got, err := parse(test.name, test.args)
-		if err != nil || got != test.want {
+		if err != nil || !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s %q: got %+v, %v; want %+v", test.name, test.args, got, err, test.want)
 		}
 	}
