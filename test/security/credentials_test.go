@@ -78,13 +78,20 @@ func TestUserWithoutRights(t *testing.T) {
 	}
 }
 
-// What nobody serves may be told to anybody; it must not be more than that.
+// The kubelet tells anybody what it does not serve; nodeagent asks first who
+// wants to know.
 func TestUnknownPaths(t *testing.T) {
 	f := cluster(t)
-	for _, path := range []string{"/", "/nope", "/spec", "/spec/", "/metrics/nope", "/cri/exec/x", "/readyz", "/debug/vars", "/api/v1/nodes"} {
-		for name, w := range map[string]who{"nobody": {}, "a user without rights": f.users["nothing"]} {
-			f.ask(t, w, http.MethodGet, path).want(t, name+" asks for "+path, http.StatusNotFound, "404 page not found\n")
+	for _, path := range []string{"/", "/nope", "/spec", "/spec/", "/cri/exec/x", "/readyz", "/debug/vars", "/api/v1/nodes"} {
+		nobody, user := f.ask(t, who{}, http.MethodGet, path), f.ask(t, f.users["nothing"], http.MethodGet, path)
+		if f.nodeagent() {
+			nobody.want(t, "nobody asks for "+path, http.StatusUnauthorized, "Unauthorized")
+			user.want(t, "a user without rights asks for "+path, http.StatusForbidden, forbidden(account("nothing"), "get", "proxy"))
+		} else {
+			nobody.want(t, "nobody asks for "+path, http.StatusNotFound, "404 page not found\n")
+			user.want(t, "a user without rights asks for "+path, http.StatusNotFound, "404 page not found\n")
 		}
+		f.ask(t, f.admin, http.MethodGet, path).want(t, "the administrator asks for "+path, http.StatusNotFound, "404 page not found\n")
 	}
 }
 

@@ -10,7 +10,9 @@ import (
 )
 
 // TestPaths writes request lines by hand, as nobody and as one who may only
-// read metrics. A redirect is followed once more, since a client would.
+// read metrics. A redirect is followed once more, since a client would. The
+// kubelet redirects, and says what it has not, before it asks who wants to
+// know; nodeagent asks first.
 func TestPaths(t *testing.T) {
 	f := cluster(t)
 	const (
@@ -96,11 +98,14 @@ func TestPaths(t *testing.T) {
 				if reader.code != http.StatusOK || !strings.HasPrefix(reader.body, "# HELP ") {
 					t.Errorf("the reader of metrics got %s", reader)
 				}
-			case http.StatusTemporaryRedirect:
-				f.follow(t, target, nobody, reader)
-			default:
+			case http.StatusBadRequest:
 				if nobody.code != code || reader.code != code || nobody.body != reader.body {
 					t.Errorf("nobody got %s, the reader of metrics %s, want %d", nobody, reader, code)
+				}
+			default:
+				f.early(t, nobody, reader, code)
+				if code == http.StatusTemporaryRedirect && reader.code == code {
+					f.follow(t, target, reader.head.Get("Location"))
 				}
 			}
 		})
@@ -112,17 +117,29 @@ func (f *fixture) targets(t *testing.T, target string) (nobody, reader answer) {
 	return f.ask(t, who{}, http.MethodGet, target), f.ask(t, f.users["metrics"], http.MethodGet, target)
 }
 
-func (f *fixture) follow(t *testing.T, target string, nobody, reader answer) {
+// early checks what the kubelet says to anybody, and nodeagent to those who
+// may, if they ask for what they may.
+func (f *fixture) early(t *testing.T, nobody, reader answer, code int) {
 	t.Helper()
-	next := nobody.head.Get("Location")
-	if nobody.code != http.StatusTemporaryRedirect || reader.code != nobody.code || reader.head.Get("Location") != next {
-		t.Errorf("nobody got %s to %q, the reader of metrics %s to %q", nobody, next, reader, reader.head.Get("Location"))
-		return
+	if f.nodeagent() {
+		nobody.want(t, "nobody", http.StatusUnauthorized, "Unauthorized")
+		if reader.code == http.StatusForbidden {
+			return
+		}
+	} else if nobody.code != code || nobody.body != reader.body {
+		t.Errorf("nobody got %s, want %d and what the reader of metrics gets", nobody, code)
 	}
+	if reader.code != code {
+		t.Errorf("the reader of metrics got %s, want %d", reader, code)
+	}
+}
+
+func (f *fixture) follow(t *testing.T, target, next string) {
+	t.Helper()
 	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.Contains(next, "..") {
 		t.Errorf("%q redirects to %q, which is not a plain path here", clip(target, 60), next)
 	}
-	nobody, reader = f.targets(t, next)
+	nobody, reader := f.targets(t, next)
 	if nobody.code/100 == 2 || reader.code/100 == 2 && !strings.HasPrefix(next, "/metrics") {
 		t.Errorf("after the redirect to %q nobody got %s, the reader of metrics %s", next, nobody, reader)
 	}
