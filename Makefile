@@ -103,6 +103,10 @@ e2e: prepare ## Tests on real components: containerd, runc, a control plane (roo
 	@if [[ $$(id -u) -ne 0 ]]; then echo "the e2e tests need root: they make cgroups, mounts and network devices" >&2; exit 1; fi
 	@$(GO) test -tags e2e -count=1 -p 1 -timeout 20m $(E2E)
 
+.PHONY: conformance
+conformance: prepare ## Upstream's e2e.test on a bed: AGENT=kubelet, FOCUS=RE, SKIP=RE; minutes (root)
+	@$(RUN) ./test/conformance/cmd/conformance --agent '$(AGENT)' --focus '$(FOCUS)' --skip '$(SKIP)' $(if $(UPDATE),--update)
+
 .PHONY: torture
 torture: ## 100,000 histories from a random seed (SEED=N repeats one); minutes
 	@PLAN=$(TORTURE_PLAN) SIM=$(TORTURE_SIM) SEED='$(SEED)' tools/torture.sh

@@ -1,0 +1,136 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"nodeagent.dev/nodeagent/test/bed"
+	"nodeagent.dev/nodeagent/test/bed/build"
+)
+
+// Suite is one run of upstream's tests.
+type Suite struct {
+	// Agent is bed.Nodeagent or bed.Kubelet.
+	Agent string
+	// Focus and Skip are regular expressions over the names of tests, as
+	// ginkgo has them; one of each is enough.
+	Focus, Skip []string
+	// Procs is how many tests run at a time.
+	Procs int
+	// Out is the folder for reports and logs; what an earlier run left there
+	// is replaced.
+	Out string
+	// Progress takes lines for people.
+	Progress io.Writer
+}
+
+// kubeletPort is the kubelet's usual port. Every bed has an address of its own,
+// and some tests know no other port.
+const kubeletPort = 10250
+
+// Literal turns parts of names into regular expressions.
+func Literal(texts []string) []string {
+	list := make([]string, 0, len(texts))
+	for _, t := range texts {
+		list = append(list, regexp.QuoteMeta(t))
+	}
+	return list
+}
+
+// Run starts a bed, runs the tests on it and ends it, also when ctx ends. The
+// error says that there are no results; tests that failed are results.
+func (s Suite) Run(ctx context.Context) (results []Result, err error) {
+	builder, err := build.New(s.Progress)
+	if err != nil {
+		return nil, err
+	}
+	programs, err := builder.Ensure(ctx, build.Conformance()...)
+	if err != nil {
+		return nil, fmt.Errorf("build upstream's tests: %w", err)
+	}
+	if err := s.clearOut(); err != nil {
+		return nil, err
+	}
+	b, err := bed.New(ctx, s.options())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	defer s.keepLogs(b)
+	if err := serveImages(ctx, builder, b); err != nil {
+		return nil, err
+	}
+	if err := s.ginkgo(ctx, b, programs); err != nil {
+		return nil, err
+	}
+	return ReadReport(s.report())
+}
+
+func (s Suite) options() bed.Options {
+	o := bed.Options{
+		Agent: s.Agent, Agnhost: true, Output: s.Progress,
+		KubeletConfig: func(config map[string]any) { config["port"] = kubeletPort },
+	}
+	if s.Agent != bed.Kubelet {
+		// Every pod would get a volume with a token that this version of nodeagent
+		// cannot mount.
+		o.APIServerArgs = []string{"--disable-admission-plugins=ServiceAccount"}
+	}
+	return o
+}
+
+func (s Suite) report() string { return filepath.Join(s.Out, "ginkgo.json") }
+
+func (s Suite) clearOut() error {
+	if err := os.MkdirAll(s.Out, 0o755); err != nil {
+		return fmt.Errorf("create the folder for reports: %w", err)
+	}
+	old, err := filepath.Glob(filepath.Join(s.Out, "*.*"))
+	if err != nil {
+		return fmt.Errorf("look for old reports: %w", err)
+	}
+	for _, file := range old {
+		switch filepath.Ext(file) {
+		case ".json", ".xml", ".log":
+			if err := os.Remove(file); err != nil {
+				return fmt.Errorf("remove an old report: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// keepLogs saves what the bed takes with it.
+func (s Suite) keepLogs(b *bed.Bed) {
+	for _, name := range []string{"agent", "containerd", "kube-apiserver"} {
+		path := filepath.Join(s.Out, name+".log")
+		if err := os.WriteFile(path, []byte(b.Component(name).Log()), 0o644); err != nil {
+			fmt.Fprintln(s.Progress, "keep a log:", err)
+		}
+	}
+}
+
+// arguments are those of ginkgo.
+func (s Suite) arguments(b *bed.Bed, e2e string) []string {
+	args := []string{
+		"--procs=" + strconv.Itoa(s.Procs), "--no-color", "-v", "--silence-skips", "--timeout=3h", //nolint:misspell // ginkgo's
+		"--output-dir=" + s.Out, "--json-report=" + filepath.Base(s.report()),
+	}
+	for _, f := range s.Focus {
+		args = append(args, "--focus="+f)
+	}
+	for _, f := range s.Skip {
+		args = append(args, "--skip="+f)
+	}
+	return append(args, e2e, "--",
+		"--kubeconfig="+b.Kubeconfig, "--provider=skeleton", "--num-nodes=1", "--allowed-not-ready-nodes=0",
+		"--kubectl-path="+filepath.Join(b.BinDir, "kubectl"), "--kubelet-root-dir="+b.RootDir,
+		"--container-runtime-endpoint=unix://"+b.CRISocket,
+		"--report-dir="+s.Out, "--e2e-output-dir="+s.Out, "--disable-log-dump")
+}
