@@ -30,7 +30,7 @@ const rootMode = 0o750
 // Run runs the agent until ctx ends. Pods go on running after it. version is
 // what the node reports as its kubeletVersion.
 func Run(ctx context.Context, cfg *config.Config, version string) error {
-	log, err := newLogger(cfg.Logging)
+	log, levels, err := newLogger(cfg.Logging)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg *config.Config, version string) error {
 	}
 	defer func() { _ = runtime.Close() }()
 
-	p := parts{cfg: cfg, log: log, api: api, metrics: m, runtime: runtime, spec: spec}
+	p := parts{cfg: cfg, log: log, levels: levels, api: api, metrics: m, runtime: runtime, spec: spec}
 	return p.run(ctx, version)
 }
 
@@ -64,6 +64,7 @@ func Run(ctx context.Context, cfg *config.Config, version string) error {
 type parts struct {
 	cfg     *config.Config
 	log     *zap.Logger
+	levels  *levels
 	api     clients
 	metrics *metrics
 	runtime *cri.Client
@@ -87,12 +88,17 @@ func (p *parts) run(ctx context.Context, version string) error {
 	if err != nil {
 		return err
 	}
+	api, err := p.newAPI()
+	if err != nil {
+		return err
+	}
 	p.spec.follow(n)
 	healthy.Store(n)
-	p.metrics.countPods(p.views)
+	p.metrics.countPods(p.Views)
 	group.Go(func() error { return n.Run(ctx) })
-	group.Go(func() error { return serveHealth(ctx, p.cfg.Server, p.metrics, p.alive, p.log.Named("health")) })
-	group.Go(func() error { return inspect.Serve(ctx, inspect.SocketPath(p.cfg.RootDir), p.views) })
+	group.Go(func() error { return serveHealth(ctx, p.cfg.Server, p.alive, p.log.Named("health")) })
+	group.Go(func() error { return api.run(ctx) })
+	group.Go(func() error { return inspect.Serve(ctx, inspect.SocketPath(p.cfg.RootDir), p.Views) })
 	group.Go(func() error { return p.core(ctx, n, recorder, relister) })
 	group.Go(func() error { return notify(ctx, p.alive, p.log.Named("systemd")) })
 	err = group.Wait()
@@ -153,14 +159,6 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 		return sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, NodeChanged: changes(ctx, n)})
 	})
 	return group.Wait()
-}
-
-// views is what is known of all pods; nothing before the runtime has answered.
-func (p *parts) views() []*pod.View {
-	if sup := p.sup.Load(); sup != nil {
-		return sup.Views()
-	}
-	return nil
 }
 
 // alive returns an error when the loop that drives the pods does not answer.

@@ -122,7 +122,7 @@ func TestPrepareRoot(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	var problem error
-	h := healthHandler(newMetrics("n", "v1"), func(context.Context) error { return problem })
+	h := healthHandler(func(context.Context) error { return problem })
 	get := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(method, path, http.NoBody))
@@ -134,9 +134,6 @@ func TestHealth(t *testing.T) {
 	if code, _ := get(http.MethodPost, "/healthz"); code != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d", code)
 	}
-	if code, body := get(http.MethodGet, "/metrics"); code != http.StatusOK || !strings.Contains(body, `kubelet_node_name{node="n"} 1`) {
-		t.Errorf("metrics: %d %q", code, body)
-	}
 	problem = errors.New("stuck")
 	if code, body := get(http.MethodGet, "/healthz"); code != http.StatusInternalServerError || !strings.Contains(body, "stuck") {
 		t.Errorf("not alive: %d %q", code, body)
@@ -144,15 +141,15 @@ func TestHealth(t *testing.T) {
 }
 
 func TestHealthPort(t *testing.T) {
-	m, alive := newMetrics("n", "v"), func(context.Context) error { return nil }
-	if err := serveHealth(t.Context(), config.Server{}, m, alive, zap.NewNop()); err != nil {
+	alive := func(context.Context) error { return nil }
+	if err := serveHealth(t.Context(), config.Server{}, alive, zap.NewNop()); err != nil {
 		t.Errorf("port 0 is off: %v", err)
 	}
 	// A port that cannot be had is no reason to end.
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		ended <- serveHealth(ctx, config.Server{HealthzAddress: netip.MustParseAddr("192.0.2.1"), HealthzPort: 1}, m, alive, zap.NewNop())
+		ended <- serveHealth(ctx, config.Server{HealthzAddress: netip.MustParseAddr("192.0.2.1"), HealthzPort: 1}, alive, zap.NewNop())
 	}()
 	select {
 	case err := <-ended:
@@ -263,8 +260,9 @@ func TestPodsAreCounted(t *testing.T) {
 	}
 }
 
-// logged returns what a logger of the configuration writes.
-func logged(t *testing.T, cfg config.Logging) string {
+// logged returns what a logger of the configuration writes, once its verbosity
+// has been changed to the later ones.
+func logged(t *testing.T, cfg config.Logging, later ...int) string {
 	t.Helper()
 	old := os.Stderr
 	r, w, err := os.Pipe()
@@ -273,9 +271,12 @@ func logged(t *testing.T, cfg config.Logging) string {
 	}
 	os.Stderr = w
 	defer func() { os.Stderr = old }()
-	log, err := newLogger(cfg)
+	log, levels, err := newLogger(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, v := range later {
+		levels.set(v)
 	}
 	log.Debug("detail")
 	log.Info("hello", zap.Duration("took", time.Second))
@@ -304,7 +305,13 @@ func TestLogger(t *testing.T) {
 	if out := logged(t, config.Logging{Verbosity: debugVerbosity}); strings.Count(out, "\n") != 2 || !strings.Contains(out, "\tDEBUG\tdetail") {
 		t.Errorf("verbose: %q", out)
 	}
-	if _, err := newLogger(config.Logging{Format: "xml"}); err == nil || !strings.Contains(err.Error(), `"xml"`) {
+	if out := logged(t, config.Logging{}, debugVerbosity); !strings.Contains(out, "\tDEBUG\tdetail") {
+		t.Errorf("verbose later: %q", out)
+	}
+	if out := logged(t, config.Logging{Verbosity: debugVerbosity}, 2); strings.Contains(out, "detail") {
+		t.Errorf("silent later: %q", out)
+	}
+	if _, _, err := newLogger(config.Logging{Format: "xml"}); err == nil || !strings.Contains(err.Error(), `"xml"`) {
 		t.Errorf("an unknown format: %v", err)
 	}
 }

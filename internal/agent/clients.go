@@ -12,10 +12,11 @@ import (
 	"nodeagent.dev/nodeagent/internal/config"
 )
 
-// clients are the three ways to the API server. The lease has one of its own,
-// so that nothing can starve it.
+// clients are the ways to the API server. The lease has one of its own, so that
+// nothing can starve it, and so have questions about callers of the node's API,
+// which strangers cause.
 type clients struct {
-	main, events, heartbeat kubernetes.Interface
+	main, events, heartbeat, access kubernetes.Interface
 }
 
 // newClients returns the clients; all nil in standalone mode.
@@ -47,6 +48,7 @@ func newClients(cfg *config.Config, version string) (clients, error) {
 		{&cs.main, limited(cfg.API.QPS, cfg.API.Burst, 0)},
 		{&cs.events, limited(cfg.Events.QPS, cfg.Events.Burst, 0)},
 		{&cs.heartbeat, limited(0, 0, heartbeat)},
+		{&cs.access, limited(cfg.API.QPS, cfg.API.Burst, 0)},
 	} {
 		c, err := kubernetes.NewForConfig(one.cfg)
 		if err != nil {

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
 	"nodeagent.dev/nodeagent/internal/config"
@@ -22,21 +20,20 @@ const (
 	maxHeader      = 64 << 10
 )
 
-// serveHealth serves /healthz and, until the node's own API has them, /metrics
-// on the health port. A port that is taken is tried again for ever: health must
-// not keep the agent from running pods.
-func serveHealth(ctx context.Context, cfg config.Server, m *metrics, alive func(context.Context) error, log *zap.Logger) error {
+// serveHealth serves /healthz on the health port. A port that is taken is tried
+// again for ever: health must not keep the agent from running pods.
+func serveHealth(ctx context.Context, cfg config.Server, alive func(context.Context) error, log *zap.Logger) error {
 	if cfg.HealthzPort == 0 {
 		return nil
 	}
-	mux := healthHandler(m, alive)
-	addr := netip.AddrPortFrom(cfg.HealthzAddress, uint16(cfg.HealthzPort))
+	mux := healthHandler(alive)
+	addr := addrPort(cfg.HealthzAddress, cfg.HealthzPort)
 	for {
 		err := serve(ctx, "tcp", addr.String(), mux)
 		if ctx.Err() != nil {
 			return nil
 		}
-		log.Warn("cannot serve health and metrics, will try again; is another kubelet running?",
+		log.Warn("cannot serve health, will try again; is another kubelet running?",
 			zap.String("address", addr.String()), zap.Duration("in", rebind), zap.Error(err))
 		select {
 		case <-ctx.Done():
@@ -46,8 +43,8 @@ func serveHealth(ctx context.Context, cfg config.Server, m *metrics, alive func(
 	}
 }
 
-// healthHandler answers /healthz and /metrics.
-func healthHandler(m *metrics, alive func(context.Context) error) http.Handler {
+// healthHandler answers /healthz.
+func healthHandler(alive func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if err := alive(r.Context()); err != nil {
@@ -56,7 +53,6 @@ func healthHandler(m *metrics, alive func(context.Context) error) http.Handler {
 		}
 		_, _ = w.Write([]byte("ok"))
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: requestTimeout}))
 	return mux
 }
 

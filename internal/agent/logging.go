@@ -16,9 +16,23 @@ import (
 // expect of it.
 const debugVerbosity = 4
 
+// levels are the log levels, which may change while the agent runs.
+type levels struct{ own, libraries zap.AtomicLevel }
+
+// set follows a --v. The libraries' chatter is theirs to explain: what they call
+// info is debug here.
+func (l *levels) set(verbosity int) {
+	own, libraries := zapcore.InfoLevel, zapcore.WarnLevel
+	if verbosity >= debugVerbosity {
+		own, libraries = zapcore.DebugLevel, zapcore.DebugLevel
+	}
+	l.own.SetLevel(own)
+	l.libraries.SetLevel(libraries)
+}
+
 // newLogger returns the process's logger and makes klog, which the Kubernetes
 // libraries speak to, write through it.
-func newLogger(cfg config.Logging) (*zap.Logger, error) {
+func newLogger(cfg config.Logging) (*zap.Logger, *levels, error) {
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	enc.EncodeDuration = zapcore.StringDurationEncoder
@@ -30,21 +44,12 @@ func newLogger(cfg config.Logging) (*zap.Logger, error) {
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)
 	default:
-		return nil, fmt.Errorf("logging format %q is neither text nor json", cfg.Format)
+		return nil, nil, fmt.Errorf("logging format %q is neither text nor json", cfg.Format)
 	}
-	level := zapcore.InfoLevel
-	if cfg.Verbosity >= debugVerbosity {
-		level = zapcore.DebugLevel
-	}
-	log := zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level))
-	// The libraries' chatter is theirs to explain; what they call info is debug here.
-	klog.SetLoggerWithOptions(zapr.NewLogger(log.Named("lib").WithOptions(zap.IncreaseLevel(libraryLevel(cfg.Verbosity)))))
-	return log, nil
-}
-
-func libraryLevel(verbosity int) zapcore.Level {
-	if verbosity >= debugVerbosity {
-		return zapcore.DebugLevel
-	}
-	return zapcore.WarnLevel
+	l := &levels{zap.NewAtomicLevel(), zap.NewAtomicLevel()}
+	l.set(cfg.Verbosity)
+	out := zapcore.Lock(os.Stderr)
+	log := zap.New(zapcore.NewCore(encoder, out, l.own))
+	klog.SetLoggerWithOptions(zapr.NewLogger(zap.New(zapcore.NewCore(encoder, out, l.libraries)).Named("lib")))
+	return log, l, nil
 }

@@ -57,8 +57,8 @@ func harmless() []string { return []string{"net/netip", "net/url"} }
 func owners() map[string][]string {
 	return map[string][]string{
 		"k8s.io/cri-api":    {"cri", "containerspec"},
-		"k8s.io/cri-client": {"cri", "server"},
-		"k8s.io/client-go":  {"agent", "events", "node", "source/apiserver", "status"},
+		"k8s.io/cri-client": {},
+		"k8s.io/client-go":  {"agent", "events", "node", "server/access", "server/serving", "source/apiserver", "status"},
 		"k8s.io/kubernetes": {},
 		"log/slog":          {},
 	}

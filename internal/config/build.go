@@ -41,7 +41,7 @@ func build(kc *v1beta1.KubeletConfiguration, fl *flagValues, features Features, 
 		CrashLoop:   CrashLoop{MaxPeriod: maxRestartDelay},
 		API:         API{QPS: int(*kc.KubeAPIQPS), Burst: int(kc.KubeAPIBurst), ContentType: kc.ContentType},
 		Events:      Events{QPS: int(*kc.EventRecordQPS), Burst: int(kc.EventBurst)},
-		Server:      buildServer(kc),
+		Server:      buildServer(kc, features, env),
 		Logging:     Logging{Format: kc.Logging.Format, Verbosity: int(kc.Logging.Verbosity), FlushFrequency: kc.Logging.FlushFrequency.Duration.Duration},
 		OOMScoreAdj: int(*kc.OOMScoreAdj),
 		Features:    features,
@@ -201,8 +201,29 @@ func buildImages(kc *v1beta1.KubeletConfiguration) Images {
 	return i
 }
 
-func buildServer(kc *v1beta1.KubeletConfiguration) Server {
-	s := Server{Port: int(kc.Port), ReadOnlyPort: int(kc.ReadOnlyPort), HealthzPort: int(*kc.HealthzPort)}
+func buildServer(kc *v1beta1.KubeletConfiguration, features Features, env Environment) Server {
+	s := Server{
+		Enabled: *kc.EnableServer, Port: int(kc.Port), ReadOnlyPort: int(kc.ReadOnlyPort), HealthzPort: int(*kc.HealthzPort),
+		TLS: ServerTLS{
+			CertFile: env.abs(kc.TLSCertFile), KeyFile: env.abs(kc.TLSPrivateKeyFile), MinVersion: kc.TLSMinVersion,
+			CipherSuites: slices.Clone(kc.TLSCipherSuites), Curves: slices.Clone(kc.TLSCurvePreferences),
+			Reload: features.Enabled("ReloadKubeletServerCertificateFile"),
+		},
+		Access: ServerAccess{
+			Anonymous: *kc.Authentication.Anonymous.Enabled, TokenWebhook: *kc.Authentication.Webhook.Enabled,
+			TokenCacheTTL: kc.Authentication.Webhook.CacheTTL.Duration, ClientCAFile: env.abs(kc.Authentication.X509.ClientCAFile),
+			Mode:       string(kc.Authorization.Mode),
+			AllowedTTL: kc.Authorization.Webhook.CacheAuthorizedTTL.Duration,
+			DeniedTTL:  kc.Authorization.Webhook.CacheUnauthorizedTTL.Duration,
+		},
+		Handlers: ServerHandlers{
+			Debugging: *kc.EnableDebuggingHandlers, SystemLogs: *kc.EnableSystemLogHandler,
+			Profiling: *kc.EnableProfilingHandler, ContentionProfiling: kc.EnableContentionProfiling,
+			Flags:           *kc.EnableDebugFlagsHandler,
+			WebSockets:      features.Enabled("ExtendWebSocketsToKubelet"),
+			SplitLogStreams: features.Enabled("PodLogsQuerySplitStreams"),
+		},
+	}
 	// validate reports addresses that do not parse; the zero Addr is never used then.
 	s.Address, _ = netip.ParseAddr(kc.Address)
 	s.HealthzAddress, _ = netip.ParseAddr(kc.HealthzBindAddress)

@@ -141,11 +141,50 @@ type Events struct {
 
 // Server is about the ports the agent serves on.
 type Server struct {
+	Enabled        bool // enableServer: false leaves Port and ReadOnlyPort closed
 	Address        netip.Addr
 	Port           int        // 1 to 65535
 	ReadOnlyPort   int        // 0: off
 	HealthzAddress netip.Addr // healthzBindAddress
 	HealthzPort    int        // 0: off
+	TLS            ServerTLS
+	Access         ServerAccess
+	Handlers       ServerHandlers
+}
+
+// ServerTLS is how Port is secured.
+type ServerTLS struct {
+	CertFile     string // tlsCertFile, "" for a self-signed certificate in CertDir
+	KeyFile      string // tlsPrivateKeyFile
+	MinVersion   string // tlsMinVersion: VersionTLS12 and so on, "" for the default
+	CipherSuites []string
+	Curves       []int32 // tlsCurvePreferences
+	// Reload follows changes of CertFile and KeyFile (gate ReloadKubeletServerCertificateFile).
+	Reload bool
+}
+
+// ServerAccess is who may use Port.
+type ServerAccess struct {
+	Anonymous     bool          // authentication.anonymous.enabled
+	TokenWebhook  bool          // authentication.webhook.enabled
+	TokenCacheTTL time.Duration // authentication.webhook.cacheTTL
+	ClientCAFile  string        // authentication.x509.clientCAFile, "" for none
+	Mode          string        // authorization.mode: AlwaysAllow or Webhook
+	AllowedTTL    time.Duration // authorization.webhook.cacheAuthorizedTTL
+	DeniedTTL     time.Duration // authorization.webhook.cacheUnauthorizedTTL
+}
+
+// ServerHandlers switches parts of the API on Port.
+type ServerHandlers struct {
+	Debugging           bool // enableDebuggingHandlers: everything beyond health, pods and metrics
+	SystemLogs          bool // enableSystemLogHandler: /logs/
+	Profiling           bool // enableProfilingHandler: /debug/pprof/
+	ContentionProfiling bool // enableContentionProfiling
+	Flags               bool // enableDebugFlagsHandler: /debug/flags/v
+	// WebSockets takes WebSocket streams to the runtime (gate ExtendWebSocketsToKubelet).
+	WebSockets bool
+	// SplitLogStreams serves stdout and stderr apart (gate PodLogsQuerySplitStreams).
+	SplitLogStreams bool
 }
 
 // Logging is the logging group without the alpha options.

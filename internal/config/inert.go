@@ -12,23 +12,25 @@ import (
 // workingFields are the KubeletConfiguration fields that this version acts on. When a new part
 // of the agent starts to use a field, its name moves here; nothing else has to change.
 var workingFields = []string{
-	"cgroupDriver", "cgroupRoot", "cgroupsPerQOS", "clusterDNS", "clusterDomain",
-	"containerRuntimeEndpoint", "contentType", "crashLoopBackOff", "eventBurst", "eventRecordQPS",
+	"address", "authentication", "authorization", "cgroupDriver", "cgroupRoot", "cgroupsPerQOS", "clusterDNS", "clusterDomain",
+	"containerRuntimeEndpoint", "contentType", "crashLoopBackOff", "enableContentionProfiling",
+	"enableDebugFlagsHandler", "enableDebuggingHandlers", "enableProfilingHandler", "enableServer",
+	"enableSystemLogHandler", "eventBurst", "eventRecordQPS",
 	"failCgroupV1", "failSwapOn", "featureGates", "fileCheckFrequency", "healthzBindAddress",
 	"healthzPort", "imageServiceEndpoint", "kubeAPIBurst", "kubeAPIQPS", "kubeReserved",
 	"logging.format", "logging.verbosity", "maxParallelImagePulls", "maxPods",
 	"mergeDefaultEvictionSettings", "nodeLeaseDurationSeconds", "nodeStatusMaxImages",
 	"nodeStatusReportFrequency", "nodeStatusUpdateFrequency", "oomScoreAdj", "podLogsDir",
-	"podsPerCore", "providerID", "registerNode", "registerWithTaints", "registryBurst",
+	"podsPerCore", "port", "providerID", "readOnlyPort", "registerNode", "registerWithTaints", "registryBurst",
 	"registryPullQPS", "resolvConf", "runtimeRequestTimeout", "serializeImagePulls",
-	"staticPodPath", "systemReserved",
+	"staticPodPath", "systemReserved", "tlsCertFile", "tlsCipherSuites", "tlsCurvePreferences",
+	"tlsMinVersion", "tlsPrivateKeyFile",
 }
 
 // partialFields act in part; the text says which part is missing.
 var partialFields = map[string]string{
-	"address":      "nothing is served on it yet",
-	"evictionHard": "it only reduces allocatable, no pod is evicted yet",
-	"port":         "it is only reported in the node status, nothing is served on it yet",
+	"evictionHard":       "it only reduces allocatable, no pod is evicted yet",
+	"serverTLSBootstrap": "a self-signed certificate is served as long as certificates cannot be requested",
 }
 
 // workingFlags are the flags without a field that this version acts on.

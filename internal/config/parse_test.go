@@ -180,7 +180,7 @@ func TestStartsUnchanged(t *testing.T) {
 			if name == "kind.yaml" && (cfg.Cgroup.Root != "/kubelet" || cfg.Node.EvictionHard["nodefs.available"] != "0%") {
 				t.Errorf("cgroup root %q, eviction %v", cfg.Cgroup.Root, cfg.Node.EvictionHard)
 			}
-			wantText(t, strings.Join(cfg.Inert(), "\n"), "--bootstrap-kubeconfig", "--runtime-cgroups", "authentication.x509.clientCAFile (--client-ca-file)", "rotateCertificates")
+			wantText(t, strings.Join(cfg.Inert(), "\n"), "--bootstrap-kubeconfig", "--runtime-cgroups", "rotateCertificates (--rotate-certificates)")
 		})
 	}
 }
@@ -192,9 +192,9 @@ func TestInert(t *testing.T) {
 	if got := mustParse(t, nil).Inert(); len(got) != 0 {
 		t.Errorf("legacy defaults are reported as ignored: %v", got)
 	}
-	got := mustParse(t, map[string]string{"/c": header + "maxPods: 5\nport: 10999\ncpuManagerPolicy: static\nlogging: {flushFrequency: 7s}\n"}, "--config=/c", "--lock-file=/l").Inert()
+	got := mustParse(t, map[string]string{"/c": header + "maxPods: 5\nport: 10999\nserverTLSBootstrap: true\ncpuManagerPolicy: static\nlogging: {flushFrequency: 7s}\n"}, "--config=/c", "--lock-file=/l").Inert()
 	want := []string{"--lock-file", "cpuManagerPolicy (--cpu-manager-policy)", "logging.flushFrequency (--log-flush-frequency)",
-		"port (--port): it is only reported in the node status, nothing is served on it yet"}
+		"serverTLSBootstrap (--rotate-server-certificates): a self-signed certificate is served as long as certificates cannot be requested"}
 	if !slices.Equal(got, want) {
 		t.Errorf("Inert() = %q, want %q", got, want)
 	}

@@ -75,10 +75,25 @@ func (w *worker) publishView(s *state, p *plan.Plan) {
 			waits = append(waits, pod.Wait{What: op.Verb + " of " + string(t) + " to end", Since: op.Since, Next: op.Deadline})
 		}
 	}
-	w.view.Store(&pod.View{
+	next := make(chan struct{})
+	v := &pod.View{
 		Ref: w.ref, Pod: s.spec.Pod, Source: s.spec.Source, Status: s.prior, Stage: p.Stage,
-		Waits: waits, Timeline: slices.Clone(s.timeline), Phases: slices.Clone(s.phases),
-	})
+		Waits: waits, Timeline: slices.Clone(s.timeline), Phases: slices.Clone(s.phases), Superseded: next,
+	}
+	if len(s.observed.Sandboxes) > 0 {
+		v.Sandbox = s.observed.Sandboxes[0].ID
+	}
+	w.view.Store(v)
+	w.supersede()
+	w.superseded = next
+}
+
+// supersede tells the readers of the last view to look again.
+func (w *worker) supersede() {
+	if w.superseded != nil {
+		close(w.superseded)
+		w.superseded = nil
+	}
 }
 
 // finish says goodbye to a pod of which nothing is left.

@@ -132,6 +132,14 @@ func (s *Supervisor) Views() []*pod.View {
 	return views
 }
 
+// View returns the snapshot of one pod, or nil.
+func (s *Supervisor) View(uid types.UID) *pod.View {
+	if w := (*s.readers.Load())[uid]; w != nil {
+		return w.view.Load()
+	}
+	return nil
+}
+
 // reconcile makes the workers follow what is desired.
 func (s *Supervisor) reconcile(ctx context.Context) {
 	wanted := make(map[types.UID]bool, len(s.desired.Specs))
@@ -253,6 +261,9 @@ func (s *Supervisor) retire(uid types.UID) {
 		s.finished[uid] = true
 	}
 	s.publish()
+	if e != nil {
+		e.supersede() // its goroutine has ended
+	}
 }
 
 // publish lets readers see the set of workers.

@@ -39,6 +39,8 @@ type worker struct {
 	hints   chan string
 	results chan result
 	view    atomic.Pointer[pod.View]
+	// superseded ends the view that readers have now.
+	superseded chan struct{}
 	// current is what was asked of the worker last; it outlives a panic.
 	current assignment
 }

@@ -128,6 +128,10 @@ type View struct {
 	Timeline []Entry
 	// Phases are the start-up phases in order of their end.
 	Phases []Phase
+	// Sandbox is the ID of the newest sandbox, empty without one.
+	Sandbox string
+	// Superseded is closed when there is a newer view, or none any more.
+	Superseded <-chan struct{}
 }
 
 // Phase is one step of a pod's start and how long it took.

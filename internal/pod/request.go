@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"io"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,4 +46,38 @@ type ImageResult struct {
 	// Took is how long the pull took, Waited the same with the wait for its turn.
 	Took   time.Duration
 	Waited time.Duration
+}
+
+// Streams are the standard streams of a process that somebody wants to see or
+// to feed.
+type Streams struct {
+	Stdin, Stdout, Stderr bool
+	// TTY joins them in a terminal; there is no Stderr then.
+	TTY bool
+}
+
+// ExecResult is how a command in a container ended.
+type ExecResult struct {
+	Stdout, Stderr []byte
+	ExitCode       int32
+}
+
+// LogOptions say what of a container's log is wanted (API: PodLogOptions).
+type LogOptions struct {
+	// Follow goes on with what the container writes from now on.
+	Follow bool
+	// Timestamps puts the time in front of every line.
+	Timestamps bool
+	// Since leaves out what is older; zero: nothing.
+	Since time.Time
+	// TailLines and LimitBytes leave out what comes before and after; nil: nothing.
+	TailLines, LimitBytes *int64
+	// Stdout and Stderr are the streams that are wanted.
+	Stdout, Stderr bool
+}
+
+// LogWriter takes a log. What has been written is sent when it is flushed.
+type LogWriter interface {
+	io.Writer
+	Flush() error
 }

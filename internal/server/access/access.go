@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/util/webhook"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	certutil "k8s.io/client-go/util/cert"
-
-	"nodeagent.dev/nodeagent/internal/server/serving/filewatch"
 )
 
 // Values of Config.Mode, as in the kubelet's configuration.
@@ -54,8 +58,16 @@ type Clients interface {
 	AuthorizationV1() authorizationclient.AuthorizationV1Interface
 }
 
-// recheck is how often the CA file is read although no change was noticed.
+// recheck is how often the CA file is read although no event told of a change.
 const recheck = time.Minute
+
+const (
+	// reviewTimeout ends the wait for an API server that does not answer, all
+	// attempts together.
+	reviewTimeout = 30 * time.Second
+	// firstPause is the shortest pause between two attempts, as in Kubernetes.
+	firstPause = 500 * time.Millisecond
+)
 
 // Log lines that strangers can cause: this many of a kind are written per
 // minute, and after those one in a hundred.
@@ -66,106 +78,123 @@ const (
 
 // Access decides about requests. It is made by New.
 type Access struct {
-	node   string
-	ca     dynamiccertificates.CAContentProvider
-	file   *dynamiccertificates.DynamicFileCAContent // nil without a client CA
-	path   string
-	users  authenticator.Request
-	review reviewer
-	log    *zap.Logger
+	node    string
+	ca      dynamiccertificates.CAContentProvider
+	file    *dynamiccertificates.DynamicFileCAContent // nil without a client CA
+	recheck time.Duration
+	users   authenticator.Request
+	review  authorizer.UnconditionalAuthorizer
+	log     *zap.Logger
 	// guests logs what callers cause.
 	guests *zap.Logger
 }
 
 // New reads the client CA. clients is the nil interface without an API server;
-// then whatever would ask it is an error that says what to set.
+// then whatever would ask it is an error that says what to set. The library has
+// goroutines for the CA file from here on, which Run ends.
 func New(cfg Config, clients Clients, log *zap.Logger) (*Access, error) {
-	a := &Access{node: cfg.NodeName, log: log, guests: log.WithOptions(
+	a := &Access{node: cfg.NodeName, recheck: recheck, log: log, guests: log.WithOptions(
 		zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 			return zapcore.NewSamplerWithOptions(c, time.Minute, strangerLines, strangerEvery)
 		}))}
-	if cfg.Webhook && clients == nil {
-		return nil, errors.New("no client provided, cannot use webhook authentication: without an API server " +
-			"(no --kubeconfig) nobody can check tokens; set authentication.webhook.enabled to false, or give a kubeconfig")
+	pauses := webhook.DefaultRetryBackoffWithInitialDelay(firstPause)
+	var err error
+	if a.review, err = newReview(cfg, clients, &pauses); err != nil {
+		return nil, err
 	}
+	who := authenticatorfactory.DelegatingAuthenticatorConfig{
+		Anonymous:                &apiserver.AnonymousAuthConfig{Enabled: cfg.Anonymous},
+		CacheTTL:                 cfg.TokenCacheTTL,
+		TokenAccessReviewTimeout: reviewTimeout,
+		WebhookRetryBackoff:      &pauses,
+	}
+	if cfg.Webhook {
+		if clients == nil {
+			return nil, errors.New("no client provided, cannot use webhook authentication: without an API server " +
+				"(no --kubeconfig) nobody can check tokens; set authentication.webhook.enabled to false, or give a kubeconfig")
+		}
+		who.TokenAccessReviewClient = clients.AuthenticationV1()
+	}
+	if err := a.openCA(cfg.ClientCAFile); err != nil {
+		return nil, err
+	}
+	who.ClientCertificateCAContentProvider = a.ca
+	if a.users, _, err = who.New(); err != nil {
+		return nil, fmt.Errorf("setting up authentication: %w", err)
+	}
+	return a, nil
+}
+
+// newReview returns what says whether a user may do something.
+func newReview(cfg Config, clients Clients, pauses *wait.Backoff) (authorizer.UnconditionalAuthorizer, error) {
 	switch cfg.Mode {
 	case AlwaysAllow:
-		a.review = alwaysAllow{}
+		return authorizerfactory.NewAlwaysAllowAuthorizer(), nil
 	case Webhook:
 		if clients == nil {
 			return nil, errors.New("no client provided, cannot use webhook authorization: without an API server " +
 				"(no --kubeconfig) nobody can be asked who may call; set authorization.mode to AlwaysAllow, or give a kubeconfig")
 		}
-		a.review = newReviews(clients.AuthorizationV1().SubjectAccessReviews(), cfg.AllowedTTL, cfg.DeniedTTL)
+		review, err := authorizerfactory.DelegatingAuthorizerConfig{
+			SubjectAccessReviewClient: clients.AuthorizationV1(),
+			AllowCacheTTL:             cfg.AllowedTTL,
+			DenyCacheTTL:              cfg.DeniedTTL,
+			WebhookRetryBackoff:       pauses,
+		}.New()
+		if err != nil {
+			return nil, fmt.Errorf("setting up authorization: %w", err)
+		}
+		return review, nil
 	case "":
 		return nil, errors.New("no authorization mode specified: set authorization.mode to Webhook or AlwaysAllow")
 	default:
 		return nil, fmt.Errorf("unknown authorization mode %s: set authorization.mode to Webhook or AlwaysAllow", cfg.Mode)
 	}
-	// Without a file, this knows no certificate.
-	a.ca = dynamiccertificates.NewUnionCAContentProvider()
-	if cfg.ClientCAFile != "" {
-		file, err := openCA(cfg.ClientCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the client CA (authentication.x509.clientCAFile) %s: %w; "+
-				"give a readable file with certificates in PEM form", cfg.ClientCAFile, err)
-		}
-		if a.path, err = filepath.Abs(cfg.ClientCAFile); err != nil {
-			return nil, fmt.Errorf("finding the directory of %s: %w", cfg.ClientCAFile, err)
-		}
-		a.ca, a.file = file, file
-	}
-	var tokens authenticator.Token
-	if cfg.Webhook {
-		tokens = newTokens(clients.AuthenticationV1().TokenReviews(), cfg.TokenCacheTTL)
-	}
-	a.users = newUsers(a.ca, tokens, cfg.Anonymous)
-	return a, nil
 }
 
-// openCA returns the CAs in a file. The library's own loop of reloads is not
-// used: it misses links that are swapped, and nobody can wait for its end. It has
-// a goroutine from birth, which an ended context ends; only one that failed to
-// be born keeps it, so the file is tried before.
-func openCA(path string) (*dynamiccertificates.DynamicFileCAContent, error) {
-	if _, err := certutil.NewPool(path); err != nil {
-		return nil, err
+// openCA reads the CAs in a file; none for "".
+func (a *Access) openCA(path string) error {
+	if path == "" {
+		a.ca = dynamiccertificates.NewUnionCAContentProvider()
+		return nil
 	}
-	file, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca-bundle", path)
+	// Tried first: the library keeps goroutines of a file that it cannot load.
+	_, err := certutil.NewPool(path)
+	if err == nil {
+		a.file, err = dynamiccertificates.NewDynamicCAContentFromFile("client-ca-bundle", path)
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("reading the client CA (authentication.x509.clientCAFile) %s: %w; "+
+			"give a readable file with certificates in PEM form", path, err)
 	}
-	ended, end := context.WithCancel(context.Background())
-	end()
-	file.Run(ended, 1)
-	return file, nil
+	a.ca = a.file
+	return nil
 }
 
 // ClientCA returns the CAs of client certificates: no content without a file.
 // Listeners are told of changes during Run, and have to be added before it.
 func (a *Access) ClientCA() dynamiccertificates.CAContentProvider { return a.ca }
 
-// Run reads the client CA again whenever its file changes, until ctx ends. A
-// file that cannot be used is logged, and the CAs from before stay in use. The
-// error is always nil.
+// Run reads the client CA again whenever its file changes, until ctx ends; it
+// has to be called once. A file that cannot be used is logged, and the CAs from
+// before stay in use. When it returns, goroutines of the library are told to end
+// and may take a moment. The error is always nil.
 func (a *Access) Run(ctx context.Context) error {
 	if a.file == nil {
 		<-ctx.Done()
 		return nil
 	}
-	told := ""
-	reload := func() {
-		err := a.file.RunOnce(ctx)
-		if err == nil {
-			told = ""
-			return
-		}
-		if text := err.Error(); text != told {
-			told = text
-			a.log.Warn("the client CA cannot be read again, the one from before stays in use: give a readable file "+
-				"with certificates in PEM form", zap.String("file", a.path), zap.Error(err))
-		}
-	}
-	filewatch.Run(ctx, filewatch.Config{Paths: []string{a.path}, Every: recheck}, reload, a.log)
+	var loops sync.WaitGroup
+	loops.Go(func() { a.file.Run(ctx, 1) })
+	loops.Go(func() { wait.UntilWithContext(ctx, a.check, a.recheck) })
+	loops.Wait()
 	return nil
+}
+
+// check finds what the library's watch does not see (doc.go).
+func (a *Access) check(ctx context.Context) {
+	if err := a.file.RunOnce(ctx); err != nil {
+		a.log.Warn("the client CA cannot be read again, the one from before stays in use: give a readable file "+
+			"with certificates in PEM form", zap.String("file", a.file.Name()), zap.Error(err))
+	}
 }
