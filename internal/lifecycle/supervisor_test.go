@@ -176,3 +176,35 @@ func TestAlive(t *testing.T) {
 		}
 	})
 }
+
+// TestReadersLearnOfANewerView, and of the end: a reader that waits for a view
+// to be superseded sees every state in between.
+func TestReadersLearnOfANewerView(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := newPod("p", "a")
+		w.want(p)
+		synctest.Wait()
+		seen := make(chan string, 1000)
+		go func() {
+			for v := w.sup.View(p.UID); v != nil; v = w.sup.View(p.UID) {
+				seen <- string(v.Status.Phase)
+				<-v.Superseded
+			}
+			close(seen)
+		}()
+		pass(time.Second)
+		if len(seen) == 0 || len(seen) > 5 {
+			t.Errorf("%d views of a pod that only runs", len(seen))
+		}
+		w.want()
+		pass(time.Minute)
+		last := ""
+		for phase := range seen { // ends, or the reader was left waiting
+			last = phase
+		}
+		if last == "" || w.sup.View(p.UID) != nil {
+			t.Errorf("last %q, then %v", last, w.sup.View(p.UID))
+		}
+	})
+}

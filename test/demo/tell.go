@@ -51,7 +51,9 @@ func advise(w io.Writer, b *bed.Bed, pods []inspect.Pod, m *manifests) {
 	line(fmt.Sprintf("%s --config %s ps", filepath.Join(b.BinDir, "crictl"), filepath.Join(b.Dir, "crictl.yaml")), "the containers, as the runtime sees them")
 	line("ls "+b.PodLogsDir+" /var/log/containers", "the logs of the containers, where log shippers look")
 	line("curl "+b.HealthzURL, "the agent's health")
-	line("curl "+strings.TrimSuffix(b.HealthzURL, "healthz")+"metrics", "the agent's metrics")
+	pki := filepath.Join(b.Dir, "pki")
+	line(fmt.Sprintf("curl --cacert %s/ca.crt --cert %s/admin.crt --key %s/admin.key %s/metrics", pki, pki, pki, b.AgentURL()),
+		"the agent's metrics; /pods and /containerLogs/NAMESPACE/POD/CONTAINER are there, too")
 	line("less "+b.Component("agent").LogPath(), "the agent's log")
 	line("rm "+filepath.Join(b.ManifestDir, slices.Sorted(maps.Keys(m.files))[0]), "take a pod away, or change a manifest, and watch")
 	fmt.Fprint(w, "\nStop it, leaving nothing behind:\n\n  make demo-down\n")
