@@ -1,7 +1,6 @@
 package cri_test
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -58,26 +57,4 @@ func TestConformance(t *testing.T) {
 	for _, v := range s.Violations() {
 		t.Log(v)
 	}
-}
-
-// TestConformanceReal runs the suite against a runtime that is there already:
-//
-//	NODEAGENT_CRI_ENDPOINT=unix:///run/containerd/containerd.sock NODEAGENT_CRI_IMAGE=busybox:latest go test ./internal/cri
-func TestConformanceReal(t *testing.T) {
-	endpoint, image := os.Getenv("NODEAGENT_CRI_ENDPOINT"), os.Getenv("NODEAGENT_CRI_IMAGE")
-	if endpoint == "" || image == "" {
-		t.Skip("NODEAGENT_CRI_ENDPOINT or NODEAGENT_CRI_IMAGE is not set")
-	}
-	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
-	node := containerspec.Node{CgroupV1: err != nil}
-	c, err := cri.New(cri.Config{RuntimeEndpoint: endpoint, Node: func() containerspec.Node { return node }}, zaptest.NewLogger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	critest.Run(t, c, image)
 }

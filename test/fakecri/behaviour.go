@@ -1,6 +1,7 @@
 package fakecri
 
 import (
+	"context"
 	"time"
 )
 
@@ -16,6 +17,9 @@ type Behaviour struct {
 	IgnoreTerm bool
 	// StartError makes StartContainer fail with this text.
 	StartError string
+	// Exec is what a command in the container does; nil answers with the command
+	// itself and code 0. It may block: ctx ends with the call.
+	Exec func(ctx context.Context, command []string) (stdout string, code int32, err error)
 }
 
 // Image is an image in the fake's store or in its registry.

@@ -76,6 +76,7 @@ func Run(t *testing.T, c *cri.Client, image string) {
 		{"sandbox stop kills", checkSandboxStopKills},
 		{"list all", checkListAll},
 		{"events", checkEvents},
+		{"streams", checkStreams},
 		{"missing objects", checkMissing},
 	} {
 		t.Run(check.name, func(t *testing.T) { check.f(newBench(t, c, image)) })
