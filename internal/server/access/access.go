@@ -191,7 +191,9 @@ func (a *Access) Run(ctx context.Context) error {
 	return nil
 }
 
-// check finds what the library's watch does not see (doc.go).
+// check finds what the library's watch does not see (doc.go). Should it overlap
+// with the library's own reading and put an older content back, the next one
+// corrects that.
 func (a *Access) check(ctx context.Context) {
 	if err := a.file.RunOnce(ctx); err != nil {
 		a.log.Warn("the client CA cannot be read again, the one from before stays in use: give a readable file "+

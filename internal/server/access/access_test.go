@@ -3,6 +3,7 @@ package access
 import (
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -221,10 +222,11 @@ func TestCARotates(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ca.crt")
 	writeFile(t, file, one.pem())
-	n := newNode(t, nil, Config{Mode: AlwaysAllow, ClientCAFile: file})
 	rung := make(bell, 10)
-	n.access.ClientCA().AddListener(rung)
-	n.run(t)
+	n := newNode(t, nil, Config{Mode: AlwaysAllow, ClientCAFile: file}, func(a *Access) {
+		a.recheck = time.Hour // the events alone
+		a.ClientCA().AddListener(rung)
+	})
 	first, second := caller(t, one.issue(t, "first", nil)), caller(t, two.issue(t, "second", nil))
 	const ok = " [a,b,system:authenticated]"
 	n.wants(t, first, "/pods", 200, "first"+ok)
@@ -249,6 +251,34 @@ func TestCARotates(t *testing.T) {
 	if got := n.access.ClientCA().CurrentCABundleContent(); string(got) != string(two.pem()) {
 		t.Error("ClientCA is not the file's")
 	}
+}
+
+// Certificate tools swap a link and leave its old target, which no event tells of.
+func TestLinkedCARotates(t *testing.T) {
+	one, two := newAuthority(t, "one"), newAuthority(t, "two")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ca.crt")
+	link := func(target string) {
+		if err := errors.Join(os.Symlink(target, file+".new"), os.Rename(file+".new", file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, file+".1", one.pem())
+	writeFile(t, file+".2", two.pem())
+	link("ca.crt.1")
+	rung := make(bell, 10)
+	n := newNode(t, nil, Config{Mode: AlwaysAllow, ClientCAFile: file}, func(a *Access) {
+		a.recheck = 10 * time.Millisecond
+		a.ClientCA().AddListener(rung)
+	})
+	first, second := caller(t, one.issue(t, "first", nil)), caller(t, two.issue(t, "second", nil))
+	const ok = " [a,b,system:authenticated]"
+	n.wants(t, first, "/pods", 200, "first"+ok)
+	n.wants(t, second, "/pods", 401, "Unauthorized")
+	link("ca.crt.2")
+	rung.await(t)
+	n.wants(t, first, "/pods", 401, "Unauthorized")
+	n.wants(t, second, "/pods", 200, "second"+ok)
 }
 
 func TestCredentialsStayHere(t *testing.T) {

@@ -220,8 +220,9 @@ type node struct {
 	header http.Header // of the last request that reached the handler
 }
 
-// newNode serves with a configuration, over which cfg goes.
-func newNode(t *testing.T, clients Clients, cfg Config) *node {
+// newNode serves with a configuration, over which cfg goes, until the test ends.
+// with can change the Access before it runs.
+func newNode(t *testing.T, clients Clients, cfg Config, with ...func(*Access)) *node {
 	t.Helper()
 	n := &node{logs: &bytes.Buffer{}}
 	cfg.NodeName = "n1"
@@ -233,6 +234,10 @@ func newNode(t *testing.T, clients Clients, cfg Config) *node {
 	if n.access, err = New(cfg, clients, zap.New(core)); err != nil {
 		t.Fatal(err)
 	}
+	for _, f := range with {
+		f(n.access)
+	}
+	n.run(t)
 	srv := httptest.NewUnstartedServer(n.access.Filter(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		n.header = r.Header.Clone()
