@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"os"
 	"testing"
-
-	"go.uber.org/zap"
 )
 
 func read(t *testing.T, path string) []byte {
@@ -27,15 +25,14 @@ func mode(t *testing.T, path string, want os.FileMode) {
 func TestSelfSigned(t *testing.T) {
 	dir := t.TempDir() + "/lib/pki"
 	cfg := Config{CertDir: dir, HostName: "node-1", Reload: true}
-	_, addr, _ := start(t, cfg)
+	addr, _ := start(t, cfg)
 	if got := shown(t, addr); got != "node-1" {
 		t.Errorf("shown %s", got)
 	}
 	mode(t, dir+"/kubelet.crt", 0o644)
 	mode(t, dir+"/kubelet.key", 0o600)
 	before := read(t, dir+"/kubelet.crt")
-	_, err := New(cfg, zap.NewNop())
-	must(t, err)
+	start(t, cfg)
 	if !bytes.Equal(before, read(t, dir+"/kubelet.crt")) {
 		t.Error("a good pair was made again")
 	}
@@ -75,7 +72,7 @@ func TestSelfSignedHeals(t *testing.T) {
 			if c.also != nil {
 				c.also(t, dir)
 			}
-			_, addr, _ := start(t, Config{CertDir: dir, HostName: "new"})
+			addr, _ := start(t, Config{CertDir: dir, HostName: "new"})
 			if got := shown(t, addr); got != "new" {
 				t.Errorf("shown %s", got)
 			}

@@ -4,15 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-
-	"nodeagent.dev/nodeagent/internal/server/serving/filewatch"
 )
 
 // Config says how TLS is served, as the kubelet's configuration does.
@@ -25,10 +24,6 @@ type Config struct {
 	// Reload reads the pair again when its files change
 	// (ReloadKubeletServerCertificateFile).
 	Reload bool
-	// Certificate, if set, returns the certificate to serve, or nil as long as
-	// there is none: then no file is read (serverTLSBootstrap). It is called
-	// for each handshake.
-	Certificate func() *tls.Certificate
 	// MinVersion and CipherSuites have the names of crypto/tls (tlsMinVersion,
 	// tlsCipherSuites), Curves its numbers (tlsCurvePreferences); empty for
 	// the defaults: TLS 1.2, and what Go thinks safe.
@@ -40,59 +35,44 @@ type Config struct {
 	ClientCA dynamiccertificates.CAContentProvider
 }
 
-// recheck is how often the pair is read although no change was noticed.
+// recheck is how often the pair is read although no event told of a change.
 const recheck = time.Minute
 
 // Serving keeps the certificate of the node's API current. It is made by New.
 type Serving struct {
 	tls     *tls.Config
 	current *dynamiccertificates.DynamicServingCertificateController
-	pair    *dynamiccertificates.DynamicCertKeyPairContent // nil with Config.Certificate
-	files   []string                                       // what is read again
-	changed chan struct{}                                  // the client CA has changed
+	pair    dynamiccertificates.CertKeyContentProvider
+	file    *dynamiccertificates.DynamicCertKeyPairContent // pair, if it is read again
+	recheck time.Duration
 	log     *zap.Logger
 }
 
-// New reads the pair, or makes one, and checks the settings. It has to be
-// called before the client CA's provider runs, which tells it of changes.
+// New reads the pair, or makes one, and checks the settings. It has to be called
+// before the client CA's provider runs, which tells it of changes. The library
+// has goroutines for the certificates from here on, which Run ends.
 func New(cfg Config, log *zap.Logger) (*Serving, error) {
 	base, err := settings(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	s := &Serving{changed: make(chan struct{}, 1), log: log}
-	var pair dynamiccertificates.CertKeyContentProvider
-	if cfg.Certificate != nil {
-		base.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if c := cfg.Certificate(); c != nil {
-				return c, nil
-			}
-			return nil, errors.New("no serving certificate available for the kubelet")
-		}
-	} else if pair, err = s.load(cfg); err != nil {
+	s := &Serving{recheck: recheck, log: log}
+	if err := s.load(cfg); err != nil {
 		return nil, err
 	}
-	asks := cfg.ClientCA != nil && len(cfg.ClientCA.CurrentCABundleContent()) > 0
 	var ca dynamiccertificates.CAContentProvider
-	if asks {
+	if cfg.ClientCA != nil && len(cfg.ClientCA.CurrentCABundleContent()) > 0 {
 		base.ClientAuth = tls.RequestClientCert
 		ca = cfg.ClientCA
 	}
-	s.current = dynamiccertificates.NewDynamicServingCertificateController(base, ca, pair, nil, nil)
-	// The library's loops are not used: they miss links that are swapped, and
-	// nobody can wait for their end. Their goroutines are there from birth; an
-	// ended context ends them.
-	ended, end := context.WithCancel(context.Background())
-	end()
-	s.current.Run(1, ended.Done())
-	if s.pair != nil {
-		s.pair.Run(ended, 1)
-	}
+	s.current = dynamiccertificates.NewDynamicServingCertificateController(base, ca, s.pair, nil, nil)
 	if err := s.current.RunOnce(); err != nil {
 		return nil, fmt.Errorf("setting up TLS of the node's API: %w", err)
 	}
-	if asks {
-		cfg.ClientCA.AddListener(s)
+	s.pair.AddListener(s.current)
+	s.pair.AddListener(listener(func() { s.show("serving certificate loaded again") }))
+	if ca != nil {
+		ca.AddListener(s.current)
 	}
 	s.tls = &tls.Config{
 		GetConfigForClient: s.current.GetConfigForClient, MinVersion: base.MinVersion, NextProtos: base.NextProtos,
@@ -101,87 +81,79 @@ func New(cfg Config, log *zap.Logger) (*Serving, error) {
 	return s, nil
 }
 
+// listener is a function that is called after a change.
+type listener func()
+
+// Enqueue implements dynamiccertificates.Listener.
+func (f listener) Enqueue() { f() }
+
 // load reads the pair that is to be served, and makes it first if it is ours.
-func (s *Serving) load(cfg Config) (dynamiccertificates.CertKeyContentProvider, error) {
+func (s *Serving) load(cfg Config) error {
 	cert, key := cfg.CertFile, cfg.KeyFile
 	switch {
 	case cert == "" && key == "":
 		var err error
 		if cert, key, err = selfSigned(cfg.CertDir, cfg.HostName, s.log); err != nil {
-			return nil, err
+			return err
 		}
 	case cert == "" || key == "":
-		return nil, fmt.Errorf("tlsCertFile is %q and tlsPrivateKeyFile is %q: give both files, or neither for a self-signed certificate", cert, key)
+		return fmt.Errorf("tlsCertFile is %q and tlsPrivateKeyFile is %q: give both files, or neither for a self-signed certificate", cert, key)
 	}
-	for _, f := range []*string{&cert, &key} {
-		abs, err := filepath.Abs(*f)
-		if err != nil {
-			return nil, fmt.Errorf("finding the directory of %s: %w", *f, err)
-		}
-		*f = abs
-	}
-	// Tried first, because the library keeps a goroutine of a pair that it cannot load.
-	_, err := tls.LoadX509KeyPair(cert, key)
-	var pair *dynamiccertificates.DynamicCertKeyPairContent
-	if err == nil {
-		pair, err = dynamiccertificates.NewDynamicServingContentFromFiles("serving-cert", cert, key)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("loading the serving certificate %s (tlsCertFile) with the key %s (tlsPrivateKeyFile): %w; "+
+	if err := s.open(cert, key, cfg.Reload); err != nil {
+		return fmt.Errorf("loading the serving certificate %s (tlsCertFile) with the key %s (tlsPrivateKeyFile): %w; "+
 			"both have to be readable, in PEM form, and belong together", cert, key, err)
 	}
-	s.pair, s.files = pair, []string{cert, key}
 	s.show("serving certificate loaded")
-	if !cfg.Reload {
-		s.files = nil
+	return nil
+}
+
+// open reads a pair for good, or to be read again. It is tried first in both
+// cases: the library keeps goroutines of a pair that it cannot load.
+func (s *Serving) open(cert, key string, again bool) error {
+	certPEM, err := os.ReadFile(cert)
+	if err != nil {
+		return err
 	}
-	return pair, nil
+	keyPEM, err := os.ReadFile(key)
+	if err != nil {
+		return err
+	}
+	if s.pair, err = dynamiccertificates.NewStaticCertKeyContent("serving-cert::"+cert+"::"+key, certPEM, keyPEM); err != nil || !again {
+		return err
+	}
+	s.file, err = dynamiccertificates.NewDynamicServingContentFromFiles("serving-cert", cert, key)
+	s.pair = s.file
+	return err
 }
 
 // TLS returns the configuration of a server. Each handshake uses the newest
 // certificate and client CA.
 func (s *Serving) TLS() *tls.Config { return s.tls.Clone() }
 
-// Enqueue implements dynamiccertificates.Listener: the client CA has changed.
-func (s *Serving) Enqueue() {
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
-}
-
-// Run takes over new files and new client CAs until ctx ends. What cannot be
-// used is logged, and what was served before goes on being served. The error is
-// always nil.
+// Run takes over new files and new client CAs until ctx ends; it has to be
+// called once. What cannot be used is logged, and what was served before goes on
+// being served. When it returns, goroutines of the library are told to end and
+// may take a moment. The error is always nil.
 func (s *Serving) Run(ctx context.Context) error {
-	told := ""
-	check := func() {
-		err := s.reload(ctx)
-		if err == nil {
-			told = ""
-			return
-		}
-		if text := err.Error(); text != told {
-			told = text
-			s.log.Warn("the serving certificate or the client CA cannot be read again, the one from before stays in use: "+
-				"certificate and key have to be readable, in PEM form, and belong together",
-				zap.Strings("files", s.files), zap.Error(err))
-		}
+	var loops sync.WaitGroup
+	loops.Go(func() { s.current.Run(1, ctx.Done()) })
+	if s.file != nil {
+		loops.Go(func() { s.file.Run(ctx, 1) })
+		loops.Go(func() { wait.UntilWithContext(ctx, s.check, s.recheck) })
 	}
-	filewatch.Run(ctx, filewatch.Config{Paths: s.files, Every: recheck, Hints: s.changed}, check, s.log)
+	loops.Wait()
 	return nil
 }
 
-func (s *Serving) reload(ctx context.Context) error {
-	if len(s.files) == 0 {
-		return s.current.RunOnce()
+// check finds what the library's watch does not see (doc.go). Should it overlap
+// with the library's own reading and put an older content back, the next one
+// corrects that.
+func (s *Serving) check(ctx context.Context) {
+	if err := s.file.RunOnce(ctx); err != nil {
+		s.log.Warn("the serving certificate cannot be read again, the one from before stays in use: "+
+			"certificate and key have to be readable, in PEM form, and belong together",
+			zap.String("files", s.file.Name()), zap.Error(err))
 	}
-	before, _ := s.pair.CurrentCertKeyContent()
-	err := errors.Join(s.pair.RunOnce(ctx), s.current.RunOnce())
-	if after, _ := s.pair.CurrentCertKeyContent(); string(before) != string(after) {
-		s.show("serving certificate loaded again")
-	}
-	return err
 }
 
 // show logs whose certificate is served and until when it is valid.
@@ -196,7 +168,7 @@ func (s *Serving) show(what string) {
 		return
 	}
 	fields := []zap.Field{
-		zap.Strings("files", s.files), zap.Stringer("subject", leaf.Subject), zap.Stringer("issuer", leaf.Issuer),
+		zap.String("files", s.pair.Name()), zap.Stringer("subject", leaf.Subject), zap.Stringer("issuer", leaf.Issuer),
 		zap.Strings("names", leaf.DNSNames), zap.Time("until", leaf.NotAfter),
 	}
 	if time.Now().After(leaf.NotAfter) {

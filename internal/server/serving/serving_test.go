@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,7 +87,7 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.cfg.CertFile, c.cfg.KeyFile = cert, key
-			_, addr, log := start(t, c.cfg)
+			addr, log := start(t, c.cfg)
 			state, err := shake(t, addr, c.client)
 			switch {
 			case c.agreed == nil && err == nil:
@@ -109,7 +108,7 @@ func TestSettings(t *testing.T) {
 // The server speaks what was agreed on.
 func TestProtocols(t *testing.T) {
 	cert, key := writePair(t, t.TempDir(), "node")
-	_, addr, _ := start(t, Config{CertFile: cert, KeyFile: key})
+	addr, _ := start(t, Config{CertFile: cert, KeyFile: key})
 	for _, http2 := range []bool{true, false} {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: http2}
 		resp, err := (&http.Client{Transport: transport}).Get("https://" + addr)
@@ -126,74 +125,79 @@ func TestProtocols(t *testing.T) {
 func TestPairRotates(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := writePair(t, dir, "one")
-	s, addr, log := start(t, Config{CertFile: cert, KeyFile: key, Reload: true})
-	run(t, s)
+	addr, log := start(t, Config{CertFile: cert, KeyFile: key, Reload: true}, eventsAlone)
 	if got := shown(t, addr); got != "one" {
 		t.Fatalf("shown %s", got)
 	}
 	writePair(t, dir, "two")
 	log.await(t, "loaded again")
-	if got := shown(t, addr); got != "two" {
-		t.Errorf("shown %s after a rotation", got)
-	}
-	// Half of a pair is not served; the whole one is.
-	newCert, newKey := newPair(t, "three")
+	awaitShown(t, addr, "two")
+	// Renamed over.
+	newCert, newKey := writePair(t, dir+"/new", "three")
+	must(t, os.Rename(newKey, key), os.Rename(newCert, cert))
+	awaitShown(t, addr, "three")
+}
+
+// eventsAlone leaves a Serving what the kernel tells of.
+func eventsAlone(s *Serving) { s.recheck = time.Hour }
+
+// often makes a Serving find at once what no event tells of.
+func often(s *Serving) { s.recheck = 10 * time.Millisecond }
+
+// Half of a pair is not served; the whole one is.
+func TestHalfAPair(t *testing.T) {
+	cert, key := writePair(t, t.TempDir(), "one")
+	addr, log := start(t, Config{CertFile: cert, KeyFile: key, Reload: true}, often)
+	newCert, newKey := newPair(t, "two")
 	must(t, os.WriteFile(cert, newCert, 0o600))
 	log.await(t, "stays in use")
-	if got := shown(t, addr); got != "two" {
+	if got := shown(t, addr); got != "one" {
 		t.Errorf("shown %s with half a pair", got)
 	}
 	must(t, os.WriteFile(key, newKey, 0o600))
-	log.await(t, "loaded again")
-	if got := shown(t, addr); got != "three" {
-		t.Errorf("shown %s after the other half", got)
-	}
+	awaitShown(t, addr, "two")
 }
 
-// Mounted secrets and certificate tools swap a link.
+// Mounted secrets swap a link and remove what it led to; certificate tools
+// leave that, so that no event tells of it.
 func TestLinkedPairRotates(t *testing.T) {
-	dir := t.TempDir()
-	writePair(t, dir+"/..1", "one")
-	writePair(t, dir+"/..2", "two")
-	must(t, os.Symlink("..1", dir+"/..data"), os.Symlink("..data/tls.crt", dir+"/tls.crt"), os.Symlink("..data/tls.key", dir+"/tls.key"))
-	s, addr, log := start(t, Config{CertFile: dir + "/tls.crt", KeyFile: dir + "/tls.key", Reload: true})
-	run(t, s)
-	if got := shown(t, addr); got != "one" {
-		t.Fatalf("shown %s", got)
-	}
-	must(t, os.Symlink("..2", dir+"/..new"), os.Rename(dir+"/..new", dir+"/..data"))
-	log.await(t, "loaded again")
-	if got := shown(t, addr); got != "two" {
-		t.Errorf("shown %s after the link was swapped", got)
+	for name, c := range map[string]struct {
+		with   func(*Serving)
+		remove bool
+	}{
+		"mounted secret":   {eventsAlone, true},
+		"certificate tool": {often, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			writePair(t, dir+"/..1", "one")
+			writePair(t, dir+"/..2", "two")
+			must(t, os.Symlink("..1", dir+"/..data"), os.Symlink("..data/tls.crt", dir+"/tls.crt"), os.Symlink("..data/tls.key", dir+"/tls.key"))
+			addr, _ := start(t, Config{CertFile: dir + "/tls.crt", KeyFile: dir + "/tls.key", Reload: true}, c.with)
+			if got := shown(t, addr); got != "one" {
+				t.Fatalf("shown %s", got)
+			}
+			must(t, os.Symlink("..2", dir+"/..new"), os.Rename(dir+"/..new", dir+"/..data"))
+			if c.remove {
+				must(t, os.RemoveAll(dir+"/..1"))
+			}
+			awaitShown(t, addr, "two")
+		})
 	}
 }
 
 func TestWithoutReload(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := writePair(t, dir, "one")
-	s, addr, _ := start(t, Config{CertFile: cert, KeyFile: key})
-	writePair(t, dir, "two")
-	must(t, s.reload(t.Context()))
+	addr, _ := start(t, Config{CertFile: cert, KeyFile: key}, func(s *Serving) {
+		if s.file != nil {
+			t.Error("the files are read again")
+		}
+		writePair(t, dir, "two")
+		must(t, s.current.RunOnce())
+	})
 	if got := shown(t, addr); got != "one" {
 		t.Errorf("shown %s", got)
-	}
-	run(t, s)
-}
-
-func TestCertificateOfOthers(t *testing.T) {
-	var current atomic.Pointer[tls.Certificate]
-	_, addr, log := start(t, Config{Certificate: current.Load})
-	if _, err := shake(t, addr, nil); err == nil {
-		t.Error("a handshake without a certificate")
-	}
-	log.await(t, "no serving certificate available for the kubelet")
-	for _, name := range []string{"one", "two"} {
-		pair, err := tls.X509KeyPair(newPair(t, name))
-		must(t, err)
-		current.Store(&pair)
-		if got := shown(t, addr); got != name {
-			t.Errorf("shown %s, want %s", got, name)
-		}
 	}
 }
 
@@ -206,7 +210,7 @@ func TestClientCA(t *testing.T) {
 	must(t, os.WriteFile(dir+"/ca.crt", one, 0o600))
 	callers, err := access.New(access.Config{Mode: access.AlwaysAllow, ClientCAFile: dir + "/ca.crt"}, nil, zap.NewNop())
 	must(t, err)
-	s, addr, _ := start(t, Config{CertFile: cert, KeyFile: key, ClientCA: callers.ClientCA()})
+	addr, _ := start(t, Config{CertFile: cert, KeyFile: key, ClientCA: callers.ClientCA()})
 	asked := func(addr string) string {
 		names := "not asked"
 		_, err := shake(t, addr, &tls.Config{GetClientCertificate: func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -223,23 +227,14 @@ func TestClientCA(t *testing.T) {
 		t.Errorf("asked for %q", got)
 	}
 	run(t, callers)
-	run(t, s)
 	must(t, os.WriteFile(dir+"/ca.crt", two, 0o600))
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for deadline := time.After(patience); !strings.Contains(asked(addr), "two"); {
-		select {
-		case <-again.C:
-		case <-deadline:
-			t.Fatal("the new CA is not asked for")
-		}
-	}
+	await(t, "a request for the new CA's certificates", func() bool { return strings.Contains(asked(addr), "two") })
 
 	callers, err = access.New(access.Config{Mode: access.AlwaysAllow}, nil, zap.NewNop())
 	must(t, err)
 	for _, cfg := range []Config{{ClientCA: callers.ClientCA()}, {}} {
 		cfg.CertFile, cfg.KeyFile = cert, key
-		_, addr, _ = start(t, cfg)
+		addr, _ = start(t, cfg)
 		if got := asked(addr); got != "not asked" {
 			t.Errorf("asked for %q without a CA", got)
 		}

@@ -133,13 +133,18 @@ func run(t *testing.T, r interface{ Run(context.Context) error }) {
 	})
 }
 
-// start makes a Serving and serves with it.
-func start(t *testing.T, cfg Config) (s *Serving, addr string, log *lines) {
+// start makes a Serving and serves with it until the test ends. with can change
+// it before it runs.
+func start(t *testing.T, cfg Config, with ...func(*Serving)) (addr string, log *lines) {
 	t.Helper()
 	log = newLines()
 	s, err := New(cfg, log.Logger)
 	must(t, err)
-	return s, listen(t, s, log), log
+	for _, f := range with {
+		f(s)
+	}
+	run(t, s)
+	return listen(t, s, log), log
 }
 
 // shake makes a handshake, and with TLS 1.3 waits for the server's verdict.
@@ -155,6 +160,25 @@ func shake(t *testing.T, addr string, cfg *tls.Config) (tls.ConnectionState, err
 	}
 	defer conn.Close()
 	return conn.(*tls.Conn).ConnectionState(), nil
+}
+
+// awaitShown makes connections until one is shown a certificate for name.
+func awaitShown(t *testing.T, addr, name string) {
+	t.Helper()
+	await(t, "a certificate for "+name, func() bool { return shown(t, addr) == name })
+}
+
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.After(patience); !done(); {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("there never is %s", what)
+		}
+	}
 }
 
 // shown returns the name in the certificate that a new connection is shown.
