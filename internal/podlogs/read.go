@@ -1,0 +1,269 @@
+package podlogs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// ErrFormat tells that there are lines, none of which is in the log format of CRI.
+var ErrFormat = errors.New("the log has no line in the CRI format " +
+	"(<RFC 3339 time> stdout|stderr P|F <text>); look at how the container runtime writes its logs")
+
+// ReadOptions say what of a container's log is wanted, with the meanings that
+// PodLogOptions of the Kubernetes API gives them.
+type ReadOptions struct {
+	Follow     bool      // wait for more until the container has ended
+	Timestamps bool      // write the time in front of each line
+	Since      time.Time // only what is not older; zero: all
+	// TailLines counts lines of the file from its end, before anything else is
+	// chosen from them: those of the other stream count, and so does each part of a
+	// line that the runtime has cut. Nil or negative: all.
+	TailLines *int64
+	// LimitBytes ends the output after so many bytes, in the middle of a line if need
+	// be. Nil: no limit.
+	LimitBytes *int64
+	Stdout     bool // write what the container wrote to its standard output
+	Stderr     bool // write what the container wrote to its standard error
+}
+
+// Ended says whether a container has ended: it will not write any more. If not,
+// the channel is closed when it is worth asking again; nil means never. It is
+// asked from the follower's goroutine, often, and should answer from memory.
+type Ended func() (bool, <-chan struct{})
+
+// Reader reads and follows the logs below the directory of pods. One watcher
+// serves all followers. It is safe for concurrent use.
+type Reader struct {
+	pods    string
+	log     *zap.Logger
+	watcher *watcher
+	input   sync.Pool // of *[maxLine]byte
+	output  sync.Pool // of *[outputSize]byte
+}
+
+// NewReader returns a reader of the logs below podsDir, which is absolute and may
+// be a symlink. Following without looking once a second needs Run.
+func NewReader(podsDir string, log *zap.Logger) (*Reader, error) {
+	if podsDir == "" {
+		podsDir = DefaultPodsDir
+	}
+	if !filepath.IsAbs(podsDir) {
+		return nil, fmt.Errorf("log directory %q is not an absolute path", podsDir)
+	}
+	return &Reader{
+		pods:    filepath.Clean(podsDir),
+		log:     log,
+		watcher: newWatcher(log),
+		input:   sync.Pool{New: func() any { return new([maxLine]byte) }},
+		output:  sync.Pool{New: func() any { return new([outputSize]byte) }},
+	}, nil
+}
+
+// Run watches for the followers until ctx ends. They go on afterwards, but have to
+// look for themselves.
+func (r *Reader) Run(ctx context.Context) error { return r.watcher.run(ctx) }
+
+// Read writes the log at path, which is absolute and as the runtime reports it, to
+// w. A reader that follows flushes before there is any data, so that an HTTP
+// client gets its header, and whenever it has caught up; others flush at the end.
+// Errors of opening come before anything is written.
+//
+// A follower stays with the container through rotations and truncation. It returns
+// nil when ended says so and all is written, or when the log was removed; ended
+// may be nil and is not asked by readers that do not follow. When ctx ends, its
+// error is returned. Other errors are fs.ErrNotExist, ErrNotALog, ErrFormat, and
+// those of w and of the disk.
+func (r *Reader) Read(ctx context.Context, w Flusher, path string, opts ReadOptions, ended Ended) error {
+	dir, err := r.openDir(path)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	src, err := dir.open(dir.live)
+	if err != nil {
+		return err
+	}
+	s := &reading{
+		log: r.log, dir: dir, src: src, newLine: true, lines: -1,
+		in:  lineBuffer{pool: &r.input},
+		out: newOutput(w, &r.output, opts),
+	}
+	defer s.close()
+	if n := opts.TailLines; n != nil && *n >= 0 {
+		if *n == 0 && !opts.Follow {
+			return s.out.flush()
+		}
+		if s.src.pos, err = tailStart(ctx, src.f, *n); err != nil {
+			return err
+		}
+		if !opts.Follow {
+			s.lines = *n
+		}
+	}
+	if opts.Follow {
+		err = s.followUntil(ctx, r.watcher, ended)
+	} else if err = s.pump(ctx); err == nil {
+		err = s.finishLine()
+	}
+	return s.conclude(ctx, path, err)
+}
+
+// reading is one read: where it is, and what is between the file and the client.
+type reading struct {
+	log *zap.Logger
+	dir *logDir
+	src *source
+	in  lineBuffer
+	out output
+
+	newLine bool  // the next record starts a line of the container
+	lines   int64 // how many are still wanted; negative: all
+	long    long  // what to do with the rest of a line longer than the buffer
+	cut     bool  // the runtime has cut that line
+	good    bool  // there was a record
+	bad     int64 // lines that were passed over
+
+	nextSeen time.Time // when the file after the present one was seen first
+}
+
+// long says what becomes of the rest of a line that is longer than the buffer.
+type long uint8
+
+const (
+	none long = iota
+	passing
+	skipping
+)
+
+// pump writes what the source has, to its present end.
+func (s *reading) pump(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := s.src.read(s.in.free())
+		s.in.add(n)
+		for line, whole := s.in.next(); line != nil; line, whole = s.in.next() {
+			if err := s.line(line, whole); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read log %s: %w", s.src.f.Name(), err)
+		}
+	}
+}
+
+// line takes a line, or a piece of one when it is not whole.
+func (s *reading) line(line []byte, whole bool) error {
+	switch s.long {
+	case skipping:
+		if whole {
+			s.long = none
+			s.passedOver(line)
+		}
+		return nil
+	case passing:
+		return s.passOn(line, whole)
+	case none:
+	}
+	rec, ok := parse(line)
+	if !ok {
+		if whole {
+			s.passedOver(line)
+		} else {
+			s.long = skipping
+		}
+		return nil
+	}
+	s.good = true
+	if err := s.out.record(rec, s.newLine); err != nil {
+		return err
+	}
+	if !whole {
+		s.long, s.cut = passing, rec.partial
+		return nil
+	}
+	return s.lineDone(len(rec.text) == 0 || rec.text[len(rec.text)-1] == '\n')
+}
+
+// passedOver counts a malformed line, unless it may be one that is being written.
+func (s *reading) passedOver(line []byte) {
+	if line[len(line)-1] == '\n' {
+		s.bad++
+	}
+}
+
+// passOn writes a further piece of a long line.
+func (s *reading) passOn(piece []byte, whole bool) error {
+	if whole && s.cut && piece[len(piece)-1] == '\n' {
+		piece = piece[:len(piece)-1]
+	}
+	if err := s.out.more(piece); err != nil {
+		return err
+	}
+	if !whole {
+		return nil
+	}
+	s.long = none
+	return s.lineDone(!s.cut)
+}
+
+func (s *reading) lineDone(newLine bool) error {
+	s.newLine = newLine
+	if s.lines > 0 {
+		if s.lines--; s.lines == 0 {
+			return errEnough
+		}
+	}
+	return nil
+}
+
+// finishLine takes what has no newline at the end of a file that will not grow.
+func (s *reading) finishLine() error {
+	rest := s.in.rest()
+	if len(rest) == 0 {
+		s.long = none
+		return nil
+	}
+	err := s.line(rest, true)
+	s.long = none
+	return err
+}
+
+// conclude sends what is left and turns the end of the read into Read's result.
+func (s *reading) conclude(ctx context.Context, path string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // nobody is there any more
+	}
+	if s.bad > 0 {
+		s.log.Debug("lines of a log that are not in the CRI format were passed over",
+			zap.String("path", path), zap.Int64("lines", s.bad))
+	}
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	if err == nil && !s.good && s.bad > 0 {
+		err = fmt.Errorf("read log %q: %w", path, ErrFormat)
+	}
+	if err == nil || s.out.used > 0 {
+		err = errors.Join(err, s.out.flush())
+	}
+	return err
+}
+
+func (s *reading) close() {
+	s.src.close()
+	s.in.drop()
+	s.out.park()
+}
