@@ -101,7 +101,7 @@ func accessClients(api clients) access.Clients {
 }
 
 func addrPort(addr netip.Addr, port int) netip.AddrPort {
-	return netip.AddrPortFrom(addr, uint16(port)) //nolint:gosec // a port that the configuration has checked
+	return netip.AddrPortFrom(addr, uint16(port))
 }
 
 // Views implements server.Pods: what is known of all pods; nothing before the

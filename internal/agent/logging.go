@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
@@ -15,6 +16,13 @@ import (
 // debugVerbosity is the --v from which debug lines are shown, as klog users
 // expect of it.
 const debugVerbosity = 4
+
+// Of one message of a library, this many lines are written per minute, and after
+// those one in a hundred.
+const (
+	libraryLines = 20
+	libraryEvery = 100
+)
 
 // levels are the log levels, which may change while the agent runs.
 type levels struct{ own, libraries zap.AtomicLevel }
@@ -50,6 +58,8 @@ func newLogger(cfg config.Logging) (*zap.Logger, *levels, error) {
 	l.set(cfg.Verbosity)
 	out := zapcore.Lock(os.Stderr)
 	log := zap.New(zapcore.NewCore(encoder, out, l.own))
-	klog.SetLoggerWithOptions(zapr.NewLogger(zap.New(zapcore.NewCore(encoder, out, l.libraries)).Named("lib")))
+	// What strangers can make the libraries say is bounded.
+	libraries := zapcore.NewSamplerWithOptions(zapcore.NewCore(encoder, out, l.libraries), time.Minute, libraryLines, libraryEvery)
+	klog.SetLoggerWithOptions(zapr.NewLogger(zap.New(libraries).Named("lib")))
 	return log, l, nil
 }

@@ -30,7 +30,7 @@ const maxLevel = 16
 // serveVerbosity changes the log level.
 func (s *Server) serveVerbosity(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPut {
-		fail(w, http.StatusNotAcceptable, "unrecognized http method")
+		fail(w, http.StatusNotAcceptable, "unrecognized http method") //nolint:misspell // the kubelet's text
 		return
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxLevel+1))

@@ -54,7 +54,7 @@ type Config struct {
 	// plain text to everybody (zero port: nowhere).
 	Address, ReadOnly netip.AddrPort
 	TLS               *tls.Config
-	// Guard authenticates and authorizes: it calls the handler or answers itself.
+	// Guard says who may pass: it calls the handler or answers itself.
 	Guard    func(http.Handler) http.Handler
 	Handlers Handlers
 	// SystemLogDir is what /logs/ shows, normally /var/log.

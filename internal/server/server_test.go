@@ -57,7 +57,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/run/ns/p/x?cmd=x", 500, `container not found ("x")`},
 		{"POST", "/run/ns/x/c?cmd=x", 404, "pod does not exist"},
 		{"GET", "/configz", 200, `{"kubeletconfig":{"kind":"KubeletConfiguration"}}` + "\n"},
-		{"GET", "/debug/flags/v", 406, "unrecognized http method"},
+		{"GET", "/debug/flags/v", 406, "unrecognized http method"}, //nolint:misspell // the kubelet's text
 	} {
 		if code, _, body := w.do(c.method, c.path, nil); code != c.code || body != c.body {
 			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.path, code, body, c.code, c.body)

@@ -162,7 +162,7 @@ func upgrade(r *http.Request) error {
 }
 
 // errNoUpgrade has the kubelet's text, newline included.
-var errNoUpgrade = errors.New("Upgrade request required\n") //nolint:revive,staticcheck // it is the whole answer to a client
+var errNoUpgrade = errors.New("Upgrade request required\n")
 
 // refuse answers for a stream that could not be prepared.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
