@@ -55,7 +55,7 @@ func Archives(ctx context.Context, b *build.Builder, agnhost bool) ([]string, er
 		return nil, err
 	}
 	program := paths["agnhost"]
-	key := cacheKey("image-agnhost", base, program)
+	key := cacheKey("image-agnhost", agnhostRecipe, base, program)
 	extra, err := b.Once(ctx, key, "agnhost.tar", func(_ context.Context, tmp string) error {
 		return writeAgnhost(filepath.Join(tmp, "agnhost.tar"), base, program)
 	})
@@ -201,26 +201,3 @@ func busyboxImage(ctx context.Context, fetchProgram string) (v1.Image, error) {
 
 // Busybox reads the busybox image back from the archive made by Archives.
 func Busybox(archive string) (v1.Image, error) { return FromArchive(archive, BusyboxName) }
-
-func writeAgnhost(path, base, program string) error {
-	busybox, err := Busybox(base)
-	if err != nil {
-		return err
-	}
-	t := newTree()
-	if err := t.copy("agnhost", program); err != nil {
-		return err
-	}
-	img, err := above(busybox, t, v1.Config{
-		Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
-		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-	})
-	if err != nil {
-		return err
-	}
-	refs := map[name.Tag]v1.Image{}
-	if err := tag(refs, img, AgnhostName); err != nil {
-		return err
-	}
-	return write(path, refs)
-}

@@ -2,6 +2,7 @@ package images
 
 import (
 	"archive/tar"
+	"crypto/tls"
 	"errors"
 	"io"
 	"os"
@@ -70,6 +71,34 @@ func TestUpstreamImages(t *testing.T) {
 		if strings.Contains(image, "/kitten:") && mode(t, img, "data.json") != 0o644 {
 			t.Error("kitten has no data.json")
 		}
+	}
+}
+
+// What is in the image has to be usable: the tests start a server with the key.
+func TestAgnhost(t *testing.T) {
+	t.Parallel()
+	program, out := filepath.Join(t.TempDir(), "agnhost"), filepath.Join(t.TempDir(), "agnhost.tar")
+	if err := os.WriteFile(program, []byte("program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeAgnhost(out, archive(t, BusyboxName, "busybox"), program); err != nil {
+		t.Fatal(err)
+	}
+	img, err := FromArchive(out, AgnhostName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]int64{"agnhost": 0o755, "agnhost-2": 0o777, "uploads/": 0o755, "localhost.key": 0o644} {
+		if got := mode(t, img, file); got != want {
+			t.Errorf("%s has mode %o", file, got)
+		}
+	}
+	certificate, key, err := selfSigned("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.X509KeyPair(certificate, key); err != nil {
+		t.Error(err)
 	}
 }
 
