@@ -21,13 +21,15 @@ import (
 	"nodeagent.dev/nodeagent/test/bed"
 )
 
-// spdy are the variables that keep kubectl from using WebSockets.
-func spdy() []string {
+// noWebsockets are the variables that keep kubectl from using WebSockets.
+func noWebsockets() []string {
 	return []string{"KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false", "KUBECTL_PORT_FORWARD_WEBSOCKETS=false"}
 }
 
 // protocols are the ways of kubectl to stream, by name.
-func protocols() map[string][]string { return map[string][]string{"websocket": nil, "spdy": spdy()} }
+func protocols() map[string][]string {
+	return map[string][]string{"websocket": nil, "spdy": noWebsockets()}
+}
 
 // result is what a call of kubectl came to.
 type result struct {
