@@ -57,18 +57,10 @@ func (p *parts) newAPI() (*nodeAPI, error) {
 		TLS: secure.TLS(), Guard: guard.Filter, SystemLogDir: systemLogDir,
 		Handlers: server.Handlers(cfg.Handlers),
 	}, server.Sources{
-		Pods: p, Runtime: p.runtime, Logs: logReader{logs}, Alive: p.alive, Config: p.cfg.Effective(),
+		Pods: p, Runtime: p.runtime, Logs: logs, Alive: p.alive, Config: p.cfg.Effective(),
 		Metrics:      promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{Timeout: requestTimeout}),
 		SetVerbosity: p.setVerbosity,
 	}, log)}, nil
-}
-
-// logReader reads logs for the server, which does not know podlogs.
-type logReader struct{ *podlogs.Reader }
-
-// Read implements server.Logs.
-func (l logReader) Read(ctx context.Context, w pod.LogWriter, path string, opts pod.LogOptions, ended func() (bool, <-chan struct{})) error {
-	return l.Reader.Read(ctx, w, path, podlogs.ReadOptions(opts), ended)
 }
 
 // run serves until ctx ends.

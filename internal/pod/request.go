@@ -62,21 +62,25 @@ type ExecResult struct {
 	ExitCode       int32
 }
 
-// LogOptions say what of a container's log is wanted (API: PodLogOptions).
+// LogOptions say what of a container's log is wanted, with the meanings that
+// PodLogOptions of the Kubernetes API gives them.
 type LogOptions struct {
-	// Follow goes on with what the container writes from now on.
-	Follow bool
-	// Timestamps puts the time in front of every line.
-	Timestamps bool
-	// Since leaves out what is older; zero: nothing.
-	Since time.Time
-	// TailLines and LimitBytes leave out what comes before and after; nil: nothing.
-	TailLines, LimitBytes *int64
-	// Stdout and Stderr are the streams that are wanted.
-	Stdout, Stderr bool
+	Follow     bool      // wait for more until the container has ended
+	Timestamps bool      // write the time in front of each line
+	Since      time.Time // only what is not older; zero: all
+	// TailLines counts lines of the file from its end, before anything else is
+	// chosen from them: those of the other stream count, and so does each part of a
+	// line that the runtime has cut. Nil or negative: all.
+	TailLines *int64
+	// LimitBytes ends the output after so many bytes, in the middle of a line if need
+	// be. Nil: no limit.
+	LimitBytes *int64
+	Stdout     bool // write what the container wrote to its standard output
+	Stderr     bool // write what the container wrote to its standard error
 }
 
-// LogWriter takes a log. What has been written is sent when it is flushed.
+// LogWriter is where a log is written to. Flush passes on what Write holds back,
+// as a response controller does for an HTTP response.
 type LogWriter interface {
 	io.Writer
 	Flush() error

@@ -18,6 +18,8 @@ import (
 	library "k8s.io/cri-client/pkg/logs"     //nolint:depguard // the contract: its output is what users know
 	"k8s.io/klog/v2"
 	"pgregory.net/rapid"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // exited is a runtime all of whose containers have ended.
@@ -28,7 +30,7 @@ func (exited) ContainerStatus(context.Context, string, bool) (*cri.ContainerStat
 }
 
 // readWithLibrary reads with k8s.io/cri-client, as the kubelet does.
-func readWithLibrary(ctx context.Context, path string, opts ReadOptions, to io.Writer) error {
+func readWithLibrary(ctx context.Context, path string, opts pod.LogOptions, to io.Writer) error {
 	var out, errs io.Writer
 	if opts.Stdout {
 		out = to
@@ -46,7 +48,7 @@ func readWithLibrary(ctx context.Context, path string, opts ReadOptions, to io.W
 // passes over those that come later. Here all are passed over, also a beginning
 // that a crash or a full disk has left: what follows is shown. So the library gets
 // the content without its malformed beginning.
-func oracle(t rapid.TB, dir, content string, opts ReadOptions) (want string, dropped int) {
+func oracle(t rapid.TB, dir, content string, opts pod.LogOptions) (want string, dropped int) {
 	path := filepath.Join(dir, "library.log")
 	for {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -79,7 +81,7 @@ func tailOf(content string, n *int64) int {
 	return len(strings.Join(lines[:drop], ""))
 }
 
-func compare(t rapid.TB, r *Reader, path, content string, opts ReadOptions) {
+func compare(t rapid.TB, r *Reader, path, content string, opts pod.LogOptions) {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -136,8 +138,8 @@ func lines() *rapid.Generator[string] {
 	})
 }
 
-func options(t *rapid.T, lines, size int) ReadOptions {
-	opts := ReadOptions{
+func options(t *rapid.T, lines, size int) pod.LogOptions {
+	opts := pod.LogOptions{
 		Follow:     rapid.IntRange(0, 4).Draw(t, "follow") == 0,
 		Timestamps: rapid.Bool().Draw(t, "timestamps"),
 		Stdout:     rapid.IntRange(0, 4).Draw(t, "stdout") > 0,
@@ -190,7 +192,7 @@ func TestSameAsLibraryOnACorpus(t *testing.T) {
 	for bits := range 1 << 4 {
 		for _, tail := range tails {
 			for _, limit := range limits {
-				opts := ReadOptions{Stdout: bits&1 > 0, Stderr: bits&2 > 0, Timestamps: bits&4 > 0}
+				opts := pod.LogOptions{Stdout: bits&1 > 0, Stderr: bits&2 > 0, Timestamps: bits&4 > 0}
 				if bits&8 > 0 {
 					opts.Since = base().Add(200 * time.Millisecond)
 				}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // end is a container that ends when told to.
@@ -87,8 +89,8 @@ func running(t *testing.T, r *Reader) {
 }
 
 // follow starts a follower; the returned function waits for its end.
-func follow(ctx context.Context, r *Reader, w Flusher, path string, ended Ended, opts ...func(*ReadOptions)) func() error {
-	o := ReadOptions{Follow: true, Stdout: true, Stderr: true}
+func follow(ctx context.Context, r *Reader, w pod.LogWriter, path string, ended Ended, opts ...func(*pod.LogOptions)) func() error {
+	o := pod.LogOptions{Follow: true, Stdout: true, Stderr: true}
 	for _, set := range opts {
 		set(&o)
 	}
@@ -146,11 +148,11 @@ func TestFollowFromTheTailAndToALimit(t *testing.T) {
 	running(t, r)
 	none, one, limit := int64(0), int64(1), int64(5)
 	c := newClient()
-	wait := follow(t.Context(), r, c, path, nil, func(o *ReadOptions) { o.TailLines, o.LimitBytes = &one, &limit })
+	wait := follow(t.Context(), r, c, path, nil, func(o *pod.LogOptions) { o.TailLines, o.LimitBytes = &one, &limit })
 	c.expect(t, "b\n")
 	tail := newClient()
 	e := newEnd()
-	waitTail := follow(t.Context(), r, tail, path, e.ended, func(o *ReadOptions) { o.TailLines = &none })
+	waitTail := follow(t.Context(), r, tail, path, e.ended, func(o *pod.LogOptions) { o.TailLines = &none })
 	<-tail.flushed
 	eventually(t, "it has found its place", func() bool { return watches(r) == 2 })
 	add(t, path, entry("c")+entry("defg"))

@@ -3,17 +3,11 @@ package podlogs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"sync"
-)
 
-// Flusher is where a log is written to. Flush passes on what Write holds back, as
-// a response controller does for an HTTP response.
-type Flusher interface {
-	io.Writer
-	Flush() error
-}
+	"nodeagent.dev/nodeagent/internal/pod"
+)
 
 const (
 	outputSize = 32 << 10 // bytes
@@ -26,16 +20,16 @@ var errEnough = errors.New("all that was asked for is written")
 
 // output writes the wanted records in batches.
 type output struct {
-	to     Flusher
+	to     pod.LogWriter
 	pool   *sync.Pool // of *[outputSize]byte
-	opts   ReadOptions
+	opts   pod.LogOptions
 	left   int64 // bytes that may still be written
 	buf    *[outputSize]byte
 	used   int
 	wanted bool // the last record was written, so its further pieces are too
 }
 
-func newOutput(to Flusher, pool *sync.Pool, opts ReadOptions) output {
+func newOutput(to pod.LogWriter, pool *sync.Pool, opts pod.LogOptions) output {
 	o := output{to: to, pool: pool, opts: opts, left: math.MaxInt64}
 	if opts.LimitBytes != nil {
 		o.left = max(*opts.LimitBytes, 0)

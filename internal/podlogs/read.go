@@ -10,33 +10,18 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // ErrFormat tells that there are lines, none of which is in the log format of CRI.
 var ErrFormat = errors.New("the log has no line in the CRI format " +
 	"(<RFC 3339 time> stdout|stderr P|F <text>); look at how the container runtime writes its logs")
 
-// ReadOptions say what of a container's log is wanted, with the meanings that
-// PodLogOptions of the Kubernetes API gives them.
-type ReadOptions struct {
-	Follow     bool      // wait for more until the container has ended
-	Timestamps bool      // write the time in front of each line
-	Since      time.Time // only what is not older; zero: all
-	// TailLines counts lines of the file from its end, before anything else is
-	// chosen from them: those of the other stream count, and so does each part of a
-	// line that the runtime has cut. Nil or negative: all.
-	TailLines *int64
-	// LimitBytes ends the output after so many bytes, in the middle of a line if need
-	// be. Nil: no limit.
-	LimitBytes *int64
-	Stdout     bool // write what the container wrote to its standard output
-	Stderr     bool // write what the container wrote to its standard error
-}
-
 // Ended says whether a container has ended: it will not write any more. If not,
 // the channel is closed when it is worth asking again; nil means never. It is
 // asked from the follower's goroutine, often, and should answer from memory.
-type Ended func() (bool, <-chan struct{})
+type Ended = func() (bool, <-chan struct{})
 
 // Reader reads and follows the logs below the directory of pods. One watcher
 // serves all followers. It is safe for concurrent use.
@@ -80,7 +65,7 @@ func (r *Reader) Run(ctx context.Context) error { return r.watcher.run(ctx) }
 // may be nil and is not asked by readers that do not follow. When ctx ends, its
 // error is returned. Other errors are fs.ErrNotExist, ErrNotALog, ErrFormat, and
 // those of w and of the disk.
-func (r *Reader) Read(ctx context.Context, w Flusher, path string, opts ReadOptions, ended Ended) error {
+func (r *Reader) Read(ctx context.Context, w pod.LogWriter, path string, opts pod.LogOptions, ended Ended) error {
 	dir, err := r.openDir(path)
 	if err != nil {
 		return err

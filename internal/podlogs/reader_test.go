@@ -20,6 +20,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -65,7 +67,7 @@ func put(t testing.TB, path, content string) {
 	}
 }
 
-func both() ReadOptions { return ReadOptions{Stdout: true, Stderr: true} }
+func both() pod.LogOptions { return pod.LogOptions{Stdout: true, Stderr: true} }
 
 const stamp = "2026-01-02T03:04:05.678901234Z"
 
