@@ -111,7 +111,7 @@ func (f *fixture) calm(ctx context.Context, before figures, limit time.Duration)
 		}
 		select {
 		case <-ctx.Done():
-			return last, fmt.Errorf("it does not calm down: now %s, before %s (last error: %v)", last, before, err)
+			return last, fmt.Errorf("it does not calm down: now %s, before %s (last error: %w)", last, before, err)
 		case <-time.After(250 * time.Millisecond):
 		}
 	}

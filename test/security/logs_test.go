@@ -146,7 +146,7 @@ func TestNamesInLogPaths(t *testing.T) {
 // stay inside.
 func TestSystemLogs(t *testing.T) {
 	f := cluster(t)
-	dir, err := os.MkdirTemp("/var/log", "nodeagent-security-")
+	dir, err := os.MkdirTemp("/var/log", "nodeagent-security-") //nolint:usetesting // the file server shows this folder only
 	must(t, "making a folder in /var/log", err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	must(t, "opening the folder", os.Chmod(dir, 0o755))

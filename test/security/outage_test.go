@@ -55,7 +55,7 @@ func TestAPIServerAway(t *testing.T) {
 	}
 	server := b.Component("kube-apiserver")
 	must(t, "killing the API server", server.Kill(t.Context())) // an orderly end takes it a minute
-	known() // what was decided stays decided for a while
+	known()                                                     // what was decided stays decided for a while
 
 	mallory := who{cert: f.ca.client(t, "mallory", nil, nil)}
 	denied := func(user, subresource string) string {

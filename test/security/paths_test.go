@@ -87,6 +87,9 @@ func TestPaths(t *testing.T) {
 	} {
 		t.Run(clip(fmt.Sprintf("%q", target), 60), func(t *testing.T) {
 			nobody, reader := f.targets(t, target)
+			if target == "*" && f.nodeagent() {
+				code = refused // it is the mux that would say 400
+			}
 			switch code {
 			case refused:
 				nobody.want(t, "nobody", http.StatusUnauthorized, "Unauthorized")

@@ -7,13 +7,10 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // headerTimeout is how long nodeagent waits for a handshake and for a header.
@@ -83,18 +80,7 @@ func TestSlowClients(t *testing.T) {
 	}
 	t.Logf("%d slow connections in %s", 6*each, time.Since(opened).Round(time.Millisecond))
 
-	var worst time.Duration
-	for range 40 {
-		start := time.Now()
-		if got := f.ask(t, f.admin, http.MethodGet, "/pods"); got.code != http.StatusOK {
-			t.Fatalf("the administrator got %s", got)
-		}
-		worst = max(worst, time.Since(start))
-	}
-	t.Logf("the administrator waited %s at most", worst.Round(time.Millisecond))
-	if worst > 5*time.Second {
-		t.Errorf("the administrator waited %s for an answer", worst)
-	}
+	f.promptly(t)
 	if f.nodeagent() {
 		for _, k := range f.slowKinds() {
 			if !k.body {
@@ -139,51 +125,5 @@ func endsSoon(t *testing.T, name string, all []net.Conn) {
 			t.Errorf("%s: the connection is still open", name)
 			return
 		}
-	}
-}
-
-// TestManyConnections opens thousands that ask for nothing, as nobody.
-func TestManyConnections(t *testing.T) {
-	f := cluster(t)
-	before, err := f.measure(t.Context())
-	must(t, "measuring the agent", err)
-	const many = 5000
-	conns := make([]net.Conn, many)
-	opened := time.Now()
-	var group errgroup.Group
-	group.SetLimit(16)
-	for i := range conns {
-		group.Go(func() error {
-			if i%5 > 0 { // most do not even say hello
-				c, err := net.Dial("tcp", f.addr)
-				conns[i] = c
-				return err
-			}
-			conns[i] = dial(t, f.addr, nil)
-			return nil
-		})
-	}
-	err = group.Wait()
-	defer func() {
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-	}()
-	must(t, "connecting", err)
-	start := time.Now()
-	if got := f.ask(t, f.admin, http.MethodGet, "/pods"); got.code != http.StatusOK {
-		t.Errorf("beside %d connections the administrator got %s", many, got)
-	}
-	took := time.Since(start)
-	held, err := f.measure(t.Context())
-	must(t, "measuring the agent", err)
-	t.Logf("%d connections in %s cost: %s, and before: %s; the administrator waited %s", many, start.Sub(opened).Round(time.Millisecond), held, before, took.Round(time.Millisecond))
-	for _, c := range conns {
-		_ = c.Close()
-	}
-	if _, err := f.calm(t.Context(), before, time.Minute); err != nil {
-		t.Error(err)
 	}
 }

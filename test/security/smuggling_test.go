@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -26,36 +27,37 @@ func TestSmuggling(t *testing.T) {
 		codes   []int
 	}{
 		// A body has one length, or the request has no answer but a refusal.
-		"length and chunks":            {post + length + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner, []int{none, 200, none}},
-		"chunks and a short length":    {post + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(inner), inner), []int{none, none}},
-		"two lengths":                  {post + "Content-Length: 0\r\n" + length + "\r\n" + inner, []int{400}},
-		"the same length twice":        {post + length + length + "\r\n" + inner, []int{none, none}},
-		"a list of lengths":            {post + fmt.Sprintf("Content-Length: %d, %d\r\n\r\n", len(inner), len(inner)) + inner, []int{400}},
-		"a length with a plus":         {post + "Content-Length: +5\r\n\r\nhello" + inner, []int{400}},
-		"a negative length":            {post + "Content-Length: -1\r\n\r\n" + inner, []int{400}},
-		"a length in hex":              {post + "Content-Length: 0x5\r\n\r\nhello" + inner, []int{400}},
-		"an endless length":            {post + "Content-Length: 99999999999999999999\r\n\r\n" + inner, []int{400}},
-		"a length with a space":        {post + "Content-Length : 5\r\n\r\nhello" + inner, []int{400}},
-		"a folded length":              {post + "Content-Length:\r\n 5\r\n\r\nhello" + inner, []int{none, 200, none}},
-		"chunks with a space":          {post + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + inner, []int{400}},
-		"chunks twice":                 {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner, []int{501}},
-		"chunks, then nothing":         {post + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + inner, []int{501}},
-		"nothing, then chunks":         {post + "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n" + inner, []int{501}},
-		"xchunked":                     {post + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + inner, []int{501}},
-		"chunks after a vertical tab":  {post + "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + inner, []int{400}},
-		"CHUNKED":                      {post + "Transfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n" + inner, []int{none, 200, none}},
-		"a chunk with a plus":          {chunked + "+5\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
-		"a chunk with 0x":              {chunked + "0x5\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
-		"a negative chunk":             {chunked + "-1\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
-		"an endless chunk":             {chunked + "ffffffffffffffff1\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
-		"a chunk that is too long":     {chunked + "2\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
-		"a chunk after a bare LF":      {chunked + "5\nhello\r\n0\r\n\r\n" + inner, []int{none}},
-		"an extension after a bare LF": {chunked + "5;\nhello\r\n0\r\n\r\n" + inner, []int{none}},
-		"an extension of a chunk":      {chunked + "5;a=b\r\nhello\r\n0\r\n\r\n" + inner, []int{none, 200, none}},
-		"credentials in a trailer":     {post + "Transfer-Encoding: chunked\r\nTrailer: Authorization\r\n\r\n0\r\n" + good + "\r\n\r\n", []int{none, none}},
-		"a GET with a body":            {get + length + "\r\n" + inner, []int{none, none}},
-		"an expectation":               {post + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello" + inner, []int{none}},
-		"an unknown expectation":       {post + "Content-Length: 5\r\nExpect: 200-ok\r\n\r\nhello" + inner, []int{417}},
+		"length and chunks":             {post + length + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner, []int{none, 200, none}},
+		"chunks and a short length":     {post + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(inner), inner), []int{none, none}},
+		"two lengths":                   {post + "Content-Length: 0\r\n" + length + "\r\n" + inner, []int{400}},
+		"the same length twice":         {post + length + length + "\r\n" + inner, []int{none, none}},
+		"a list of lengths":             {post + fmt.Sprintf("Content-Length: %d, %d\r\n\r\n", len(inner), len(inner)) + inner, []int{400}},
+		"a length with a plus":          {post + "Content-Length: +5\r\n\r\nhello" + inner, []int{400}},
+		"a negative length":             {post + "Content-Length: -1\r\n\r\n" + inner, []int{400}},
+		"a length in hex":               {post + "Content-Length: 0x5\r\n\r\nhello" + inner, []int{400}},
+		"an endless length":             {post + "Content-Length: 99999999999999999999\r\n\r\n" + inner, []int{400}},
+		"a length with a space":         {post + "Content-Length : 5\r\n\r\nhello" + inner, []int{400}},
+		"a folded length":               {post + "Content-Length:\r\n 5\r\n\r\nhello" + inner, []int{none, 200, none}},
+		"chunks with a space":           {post + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + inner, []int{400}},
+		"chunks twice":                  {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner, []int{501}},
+		"chunks, then nothing":          {post + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + inner, []int{501}},
+		"nothing, then chunks":          {post + "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n" + inner, []int{501}},
+		"xchunked":                      {post + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + inner, []int{501}},
+		"chunks after a vertical tab":   {post + "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + inner, []int{400}},
+		"CHUNKED":                       {post + "Transfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n" + inner, []int{none, 200, none}},
+		"a chunk with a plus":           {chunked + "+5\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
+		"a chunk with 0x":               {chunked + "0x5\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
+		"a negative chunk":              {chunked + "-1\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
+		"an endless chunk":              {chunked + "ffffffffffffffff1\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
+		"a chunk that is too long":      {chunked + "2\r\nhello\r\n0\r\n\r\n" + inner, []int{none}},
+		"a chunk after a bare LF":       {chunked + "5\nhello\r\n0\r\n\r\n" + inner, []int{none}},
+		"an extension after a bare LF":  {chunked + "5;\nhello\r\n0\r\n\r\n" + inner, []int{none}},
+		"an extension of a chunk":       {chunked + "5;a=b\r\nhello\r\n0\r\n\r\n" + inner, []int{none, 200, none}},
+		"credentials in a trailer":      {post + "Transfer-Encoding: chunked\r\nTrailer: Authorization\r\n\r\n0\r\n" + good + "\r\n\r\n", []int{none, none}},
+		"a GET with a body":             {get + length + "\r\n" + inner, []int{none, none}},
+		"an expectation":                {post + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello" + inner, []int{none}},
+		"an expectation without a body": {post + length + "Expect: 100-continue\r\n\r\n" + inner, []int{none}},
+		"an unknown expectation":        {post + "Content-Length: 5\r\nExpect: 200-ok\r\n\r\nhello" + inner, []int{417}},
 		// Headers are lines.
 		"a folded header":            {get + "X: a\r\n " + good + "\r\n\r\n", []int{none, none}},
 		"a folded first header":      {"GET /pods HTTP/1.1\r\n Host: x\r\n" + good + "\r\n\r\n", []int{400}},
@@ -91,6 +93,9 @@ func TestSmuggling(t *testing.T) {
 		"one who may, then another path": {inner + f.line(f.users["pods"], "GET", "/stats/summary") + inner, []int{200, 403, 200, none}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if f.nodeagent() && strings.HasPrefix(c.request, "PRI ") {
+				c.codes = []int{none} // it is the mux that would say 400
+			}
 			methods := make([]string, len(c.codes)+2) // more would be seen
 			for i := range methods {
 				methods[i] = http.MethodGet
