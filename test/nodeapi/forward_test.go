@@ -123,6 +123,15 @@ func (f *forwarder) answer(port int, content io.Reader) (string, error) {
 	return string(got), err
 }
 
+// answers checks what comes back.
+func (f *forwarder) answers(port int, content io.Reader, want string) error {
+	got, err := f.answer(port, content)
+	if got != want {
+		return errors.Join(fmt.Errorf("port %d answers %q, want %q", port, got, want), err)
+	}
+	return err
+}
+
 // TestForward: two ports at once, small conversations, and sides that end
 // before each other.
 func TestForward(t *testing.T) {
@@ -137,19 +146,9 @@ func TestForward(t *testing.T) {
 				g.Go(func() error { return f.echo(byte(i), 1000) })
 				// containerd does not hand on the end of the client's side, so the
 				// server knows by itself when to answer. The answer still arrives.
-				g.Go(func() error {
-					want := sumOfAll(t, noise(byte(i), 100000))
-					if got, err := f.answer(sumPort, noise(byte(i), 100000)); err != nil || got != want {
-						return fmt.Errorf("the answer after the client's side has ended is %q, %v, want %q", got, err, want)
-					}
-					return nil
-				})
-				g.Go(func() error {
-					if got, err := f.answer(helloPort, nil); err != nil || got != "hello" {
-						return fmt.Errorf("a server that hangs up said %q, %v", got, err)
-					}
-					return nil
-				})
+				sum := sumOfAll(t, noise(byte(i), 100000))
+				g.Go(func() error { return f.answers(sumPort, noise(byte(i), 100000), sum) })
+				g.Go(func() error { return f.answers(helloPort, nil, "hello") })
 			}
 			if err := g.Wait(); err != nil {
 				t.Error(err)

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/transport/spdy"
 
 	"nodeagent.dev/nodeagent/test/bed"
@@ -23,9 +22,9 @@ func TestForwardOneConnection(t *testing.T) {
 	t.Parallel()
 	b := cluster(t)
 	listener(t, b, "one-connection")
-	conn := dialForward(t, b, "one-connection")
+	send := dialForward(t, b, "one-connection")
 	for i, port := range []int{echoPort, closedPort, echoPort, closedPort, echoPort} {
-		got, failure := throughStreams(t, conn, i, port)
+		got, failure := send(i, port)
 		switch port {
 		case echoPort:
 			if got != "text" || failure != "" {
@@ -41,8 +40,10 @@ func TestForwardOneConnection(t *testing.T) {
 	}
 }
 
-// dialForward opens a connection for port-forward through the API server.
-func dialForward(t *testing.T, b *bed.Bed, pod string) httpstream.Connection {
+// dialForward opens a connection for port-forward through the API server. What
+// it returns sends text to a port as the request of that number, and returns what
+// comes back and the error.
+func dialForward(t *testing.T, b *bed.Bed, pod string) func(id, port int) (string, string) {
 	t.Helper()
 	config, err := b.RESTConfig()
 	must(t, "the API server's address", err)
@@ -56,27 +57,25 @@ func dialForward(t *testing.T, b *bed.Bed, pod string) httpstream.Connection {
 	if protocol != "portforward.k8s.io" {
 		t.Errorf("the protocol is %q", protocol)
 	}
-	return conn
-}
-
-// throughStreams sends text to a port and returns what comes back and the error.
-func throughStreams(t *testing.T, conn httpstream.Connection, id, port int) (string, string) {
-	t.Helper()
-	h := http.Header{}
-	h.Set(corev1.StreamType, corev1.StreamTypeError)
-	h.Set(corev1.PortHeader, strconv.Itoa(port))
-	h.Set(corev1.PortForwardRequestIDHeader, strconv.Itoa(id))
-	failures, err := conn.CreateStream(h)
-	must(t, "making an error stream", err)
-	_ = failures.Close() // nothing is written to it
-	h.Set(corev1.StreamType, corev1.StreamTypeData)
-	data, err := conn.CreateStream(h)
-	must(t, "making a data stream", err)
-	_, _ = io.Copy(data, strings.NewReader("text")) // may be refused already
-	_ = data.Close()
-	got, _ := io.ReadAll(data) // ends, and with a reset where nobody listens
-	failure, err := io.ReadAll(failures)
-	must(t, "reading the error stream", err)
-	conn.RemoveStreams(data, failures)
-	return string(got), string(failure)
+	return func(id, port int) (string, string) {
+		t.Helper()
+		h := http.Header{}
+		h.Set(corev1.StreamType, corev1.StreamTypeError)
+		h.Set(corev1.PortHeader, strconv.Itoa(port))
+		h.Set(corev1.PortForwardRequestIDHeader, strconv.Itoa(id))
+		failures, err := conn.CreateStream(h)
+		must(t, "making an error stream", err)
+		_ = failures.Close() // nothing is written to it
+		h.Set(corev1.StreamType, corev1.StreamTypeData)
+		data, err := conn.CreateStream(h)
+		must(t, "making a data stream", err)
+		// Where nobody listens the stream may be gone already: the error tells.
+		_, _ = io.Copy(data, strings.NewReader("text"))
+		_ = data.Close()
+		got, _ := io.ReadAll(data)
+		failure, err := io.ReadAll(failures)
+		must(t, "reading the error stream", err)
+		conn.RemoveStreams(data, failures)
+		return string(got), string(failure)
+	}
 }
