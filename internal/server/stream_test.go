@@ -233,8 +233,8 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		return err
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	left := make(chan error, 2)
-	for _, executor := range w.executors("/exec/ns/p/c?command=cat&input=1&output=1") {
+	left := map[string]chan error{"spdy": make(chan error, 1), "websocket": make(chan error, 1)}
+	for name, executor := range w.executors("/exec/ns/p/c?command=cat&input=1&output=1") {
 		e, err := executor()
 		if err != nil {
 			t.Fatal(err)
@@ -242,7 +242,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		in, out := io.Pipe()
 		defer out.Close()
 		go func() {
-			left <- e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: io.Discard})
+			left[name] <- e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: io.Discard})
 		}()
 		<-begun
 	}
@@ -250,8 +250,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	for range 2 {
 		<-ended // the runtime's side
 	}
+	t.Logf("the SPDY client ends with %v", <-left["spdy"])
 	cancel() // a WebSocket client does not notice on its own
-	for range 2 {
-		t.Logf("a client ends with %v", <-left)
-	}
+	t.Logf("the WebSocket client ends with %v", <-left["websocket"])
 }
