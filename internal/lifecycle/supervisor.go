@@ -51,7 +51,9 @@ type Supervisor struct {
 	// names them; they are not started again.
 	finished map[types.UID]bool
 	desired  pod.Desired
-	listed   []pod.Listing
+	// wanted are the UIDs of desired.
+	wanted map[types.UID]bool
+	listed []pod.Listing
 	// searched: the disk was looked at for what an earlier agent left behind.
 	searched bool
 	ended    chan types.UID
@@ -99,7 +101,7 @@ func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 		case <-ctx.Done():
 			return nil
 		case d := <-in.Desired:
-			s.desired = d
+			s.desire(d)
 			s.reconcile(ctx)
 		case l := <-in.Listings:
 			s.listed = l
@@ -140,13 +142,19 @@ func (s *Supervisor) View(uid types.UID) *pod.View {
 	return nil
 }
 
+// desire replaces what is desired.
+func (s *Supervisor) desire(d pod.Desired) {
+	s.desired, s.wanted = d, make(map[types.UID]bool, len(d.Specs))
+	for _, spec := range d.Specs {
+		s.wanted[spec.Pod.UID] = true
+	}
+}
+
 // reconcile makes the workers follow what is desired.
 func (s *Supervisor) reconcile(ctx context.Context) {
-	wanted := make(map[types.UID]bool, len(s.desired.Specs))
 	now := time.Now()
 	for _, spec := range s.desired.Specs {
 		uid := spec.Pod.UID
-		wanted[uid] = true
 		e := s.workers[uid]
 		switch {
 		case e != nil && e.spec == spec:
@@ -158,12 +166,12 @@ func (s *Supervisor) reconcile(ctx context.Context) {
 			s.launch(ctx, pod.RefOf(spec.Pod), assignment{spec: spec, stop: deletion(spec.Pod, now, true)})
 		}
 	}
-	maps.DeleteFunc(s.finished, func(uid types.UID, _ bool) bool { return !wanted[uid] })
+	maps.DeleteFunc(s.finished, func(uid types.UID, _ bool) bool { return !s.wanted[uid] })
 	if !s.desired.Synced {
 		return
 	}
 	for uid, e := range s.workers {
-		if wanted[uid] || e.gone {
+		if s.wanted[uid] || e.gone {
 			continue
 		}
 		e.gone = true
@@ -179,10 +187,6 @@ func (s *Supervisor) orphans(ctx context.Context) {
 	if !s.desired.Synced || s.listed == nil {
 		return
 	}
-	wanted := make(map[types.UID]bool, len(s.desired.Specs))
-	for _, spec := range s.desired.Specs {
-		wanted[spec.Pod.UID] = true
-	}
 	refs := make([]pod.Ref, 0, len(s.listed))
 	for _, l := range s.listed {
 		refs = append(refs, l.Ref)
@@ -193,7 +197,7 @@ func (s *Supervisor) orphans(ctx context.Context) {
 	}
 	for _, ref := range refs {
 		uid := ref.UID
-		if uid == "" || wanted[uid] || s.workers[uid] != nil {
+		if uid == "" || s.wanted[uid] || s.workers[uid] != nil {
 			continue
 		}
 		stop := &pod.Stop{Deadline: time.Now().Add(orphanGrace), Delete: true}

@@ -62,14 +62,16 @@ func resources(p *corev1.Pod) (*corev1.ResourceRequirements, corev1.ResourceList
 func setPhase(in *pod.Input, s *corev1.PodStatus) {
 	ended := in.Ended()
 	s.Phase = phase(in, s.ContainerStatuses, ended)
-	if pod.Terminal(s.Phase) && up(in) {
-		s.Phase = cmp.Or(in.Prior.Phase, corev1.PodPending)
-	}
-	if ended && in.Source == pod.SourceAPI && !pod.Terminal(s.Phase) && !up(in) {
-		s.Phase = corev1.PodFailed
-	}
-	if ended && in.Stop.Phase != "" && !up(in) {
+	switch {
+	case up(in):
+		if pod.Terminal(s.Phase) {
+			s.Phase = cmp.Or(in.Prior.Phase, corev1.PodPending)
+		}
+	case !ended:
+	case in.Stop.Phase != "":
 		s.Phase = in.Stop.Phase
+	case in.Source == pod.SourceAPI && !pod.Terminal(s.Phase):
+		s.Phase = corev1.PodFailed
 	}
 	if pod.Terminal(in.Prior.Phase) {
 		s.Phase = in.Prior.Phase
