@@ -17,7 +17,7 @@ func (s *Server) Handler() http.Handler {
 	} else {
 		s.noDebugging(mux)
 	}
-	return limit(s.cfg.Guard(mux))
+	return limit(s.cfg.Guard(letIn(mux)))
 }
 
 // ReadOnlyHandler is what everybody may see, without a guard.
@@ -25,7 +25,7 @@ func (s *Server) ReadOnlyHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.always(mux)
 	s.noDebugging(mux)
-	return limit(mux)
+	return limit(letIn(mux))
 }
 
 // always adds what is served on either port.

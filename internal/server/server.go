@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -93,10 +92,11 @@ const (
 	// in which a client that reads a stream takes nothing.
 	requestTimeout = time.Minute
 	streamStall    = 4 * time.Hour
-	// The node's pods and the API server's connections fit in here many times.
-	maxConnections = 8192
-	maxFollowers   = 4096
-	maxStreams     = 2048
+	// maxStrangers bounds connections of which no request was let in yet, the
+	// others what those who were let in may hold.
+	maxStrangers = 4096
+	maxFollowers = 4096
+	maxStreams   = 2048
 	// rebind is how long a taken port is left alone.
 	rebind = 5 * time.Second
 )
@@ -173,10 +173,11 @@ func (s *Server) serveOn(ctx context.Context, l net.Listener, secure *tls.Config
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		// Streams outlive what the server knows of: they end with this context.
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: remember,
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	l = netutil.LimitListener(l, maxConnections)
+	l = newStrangers(l, maxStrangers)
 	serve := srv.Serve
 	if secure != nil {
 		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
