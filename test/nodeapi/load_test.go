@@ -30,6 +30,7 @@ import (
 var (
 	loadFor       = flag.Duration("load", 10*time.Second, "how long TestLoad keeps its streams; from a minute on there are many more")
 	loadFollowers = flag.Int("followers", 0, "log followers of TestLoad; 0 means 100, or 1000 for a long one")
+	loadReturn    = flag.Duration("load-return", time.Minute, "how long the agent may take to give back what TestLoad made it take")
 	loadExecs     = flag.Int("execs", 0, "exec streams of TestLoad; 0 means 20, or 200 for a long one")
 )
 

@@ -17,13 +17,11 @@ import (
 	"nodeagent.dev/nodeagent/test/bed"
 )
 
-// What may stay with the agent after a load, and how long it has to give back
-// the rest.
+// What may stay with the agent after a load.
 const (
 	goroutinesMore = 20
 	filesMore      = 20
 	anonMore       = 30 << 10 // KiB
-	returnTime     = 60 * time.Second
 )
 
 // figures are what the agent takes of the machine.
@@ -67,11 +65,11 @@ func measure(ctx context.Context, b *bed.Bed) (figures, error) {
 		return f, fmt.Errorf("count the agent's files: %w", err)
 	}
 	f.files = len(files)
-	profile, err := goroutines(ctx, b)
+	stacks, err := goroutines(ctx, b)
 	if err != nil {
 		return f, err
 	}
-	if _, err := fmt.Sscanf(profile, "goroutine profile: total %d", &f.goroutines); err != nil {
+	if _, err := fmt.Sscanf(stacks, "goroutine profile: total %d", &f.goroutines); err != nil {
 		return f, fmt.Errorf("count the agent's goroutines: %w", err)
 	}
 	return f, nil
@@ -79,23 +77,48 @@ func measure(ctx context.Context, b *bed.Bed) (figures, error) {
 
 // goroutines is the agent's profile of its goroutines.
 func goroutines(ctx context.Context, b *bed.Bed) (string, error) {
+	return profile(ctx, b, "goroutine?debug=1")
+}
+
+// heap is what the agent's Go runtime says about its memory. With gc it collects
+// garbage before.
+func heap(ctx context.Context, b *bed.Bed, gc bool) (string, error) {
+	query := "heap?debug=1"
+	if gc {
+		query += "&gc=1"
+	}
+	text, err := profile(ctx, b, query)
+	if err != nil {
+		return "", err
+	}
+	var figures []string
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "# "), " = ")
+		if n, err := strconv.Atoi(value); err == nil && slices.Contains([]string{"HeapAlloc", "HeapIdle", "HeapInuse", "HeapReleased", "Stack"}, name) {
+			figures = append(figures, fmt.Sprintf("%s %d MiB", name, n>>20))
+		}
+	}
+	return strings.Join(figures, ", "), nil
+}
+
+func profile(ctx context.Context, b *bed.Bed, query string) (string, error) {
 	client, err := b.AgentClient()
 	if err != nil {
 		return "", err
 	}
 	client.Timeout = patience
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.AgentURL()+"/debug/pprof/goroutine?debug=1", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.AgentURL()+"/debug/pprof/"+query, nil)
 	if err != nil {
 		return "", fmt.Errorf("make a request: %w", err)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("ask the agent for its goroutines: %w", err)
+		return "", fmt.Errorf("ask the agent for profile %s: %w", query, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return "", fmt.Errorf("read the agent's goroutines: %w", err)
+		return "", fmt.Errorf("read the agent's profile %s: %w", query, err)
 	}
 	return string(text), nil
 }
@@ -146,8 +169,7 @@ func summary(all []time.Duration) string {
 // awaitReturn waits until the agent takes about what it took before.
 func awaitReturn(t *testing.T, b *bed.Bed, before figures) {
 	t.Helper()
-	began := time.Now()
-	for {
+	for began := time.Now(); ; {
 		f, err := measure(t.Context(), b)
 		must(t, "measuring the agent", err)
 		took := time.Since(began).Round(time.Second)
@@ -155,10 +177,9 @@ func awaitReturn(t *testing.T, b *bed.Bed, before figures) {
 			t.Logf("after %s: %s", took, f)
 			return
 		}
-		if took > returnTime {
-			profile, err := goroutines(t.Context(), b)
-			must(t, "asking for goroutines", err)
-			t.Errorf("%s after the load: %s; before it: %s; most goroutines are at\n%.3000s", took, f, before, profile)
+		if took > *loadReturn {
+			t.Errorf("%s after the load: %s; before it: %s", took, f, before)
+			tellWhy(t, b)
 			return
 		}
 		select {
@@ -166,4 +187,18 @@ func awaitReturn(t *testing.T, b *bed.Bed, before figures) {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// tellWhy shows what the agent still has.
+func tellWhy(t *testing.T, b *bed.Bed) {
+	t.Helper()
+	at, err := heap(t.Context(), b, false)
+	must(t, "asking for the heap", err)
+	collected, err := heap(t.Context(), b, true)
+	must(t, "asking for the heap", err)
+	f, err := measure(t.Context(), b)
+	must(t, "measuring the agent", err)
+	stacks, err := goroutines(t.Context(), b)
+	must(t, "asking for goroutines", err)
+	t.Logf("its heap: %s; after a collection: %s, which left %s; most goroutines are at\n%.1500s", at, collected, f, stacks)
 }
