@@ -121,6 +121,9 @@ func TestBaselineKeepsReasons(t *testing.T) {
 		{Name: "a", Outcome: Pass}, {Name: "b", Outcome: Fail, Why: "connection refused"}, {Name: "c", Outcome: Skip, Why: "loopback"},
 	}
 	b.Update([]string{"kernel 1"}, results)
+	if n := b.Count([]Entry{{Text: "b"}, {Text: "c"}, {Text: "d"}}); n != 2 {
+		t.Errorf("counted %d tests", n)
+	}
 	if got := b.Unexplained(); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("unexplained: %q", got)
 	}
@@ -230,7 +233,7 @@ func TestProgress(t *testing.T) {
 	const said = "Will run 3 of 700 specs\n" +
 		"[SynchronizedBeforeSuite] PASSED [0.021 seconds]\n[SynchronizedBeforeSuite]\n------\n" +
 		"• [16.033 seconds]\n[sig-cli] A runs [Slow] [sig-cli, Slow]\nsource.go:1\n------\n" +
-		"• [FAILED] [2.298 seconds]\n[sig-cli] A [It] fails [sig-cli]\n  text\n------\n" +
+		"• [FAILED] [2.298 seconds]\n[sig-cli] A [BeforeEach] fails [sig-cli]\n  text\n------\n" +
 		"S [SKIPPED] [0.100 seconds]\n[sig-cli] A [It] cannot [sig-cli]\n"
 	var out bytes.Buffer
 	progress(strings.NewReader(said), &out)

@@ -119,6 +119,17 @@ func (b *Baseline) Unexplained() []string {
 	return names
 }
 
+// Count is how many tests of the baseline the entries name.
+func (b *Baseline) Count(list []Entry) int {
+	n := 0
+	for name := range b.Tests {
+		if slices.ContainsFunc(list, func(e Entry) bool { return strings.Contains(name, e.Text) }) {
+			n++
+		}
+	}
+	return n
+}
+
 const (
 	factMark       = "#   "
 	baselineHeader = `# What the upstream kubelet does with the tests of focus.txt on a bed:

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/build"
@@ -21,10 +23,13 @@ type Suite struct {
 	// Focus and Skip are regular expressions over the names of tests, as
 	// ginkgo has them; one of each is enough.
 	Focus, Skip []string
-	// Procs is how many tests run at a time.
-	Procs int
-	// Out is the folder for reports and logs; what an earlier run left there
-	// is replaced.
+	// Apart are expressions for tests that run afterwards, many at a time: those
+	// that are known to fail, most of them by waiting minutes in vain.
+	Apart []string
+	// Procs is how many tests run at a time, ApartProcs how many of Apart.
+	Procs, ApartProcs int
+	// Out is the folder for reports and logs; those of an earlier run are
+	// removed from it.
 	Out string
 	// Progress takes lines for people.
 	Progress io.Writer
@@ -66,10 +71,26 @@ func (s Suite) Run(ctx context.Context) (results []Result, err error) {
 	if err := serveImages(ctx, builder, b); err != nil {
 		return nil, err
 	}
-	if err := s.ginkgo(ctx, b, programs); err != nil {
-		return nil, err
+	runs := []invocation{{name: "e2e", focus: s.Focus, skip: slices.Concat(s.Skip, s.Apart), procs: s.Procs}}
+	if len(s.Apart) > 0 {
+		runs = append(runs, invocation{name: "later", focus: s.Apart, skip: s.Skip, procs: s.ApartProcs})
 	}
-	return ReadReport(s.report())
+	for _, run := range runs {
+		some, err := s.ginkgo(ctx, b, programs, run)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, some...)
+	}
+	slices.SortFunc(results, func(a, b Result) int { return strings.Compare(a.Name, b.Name) })
+	return results, nil
+}
+
+// invocation is one call of ginkgo; its name is that of its files.
+type invocation struct {
+	name        string
+	focus, skip []string
+	procs       int
 }
 
 func (s Suite) options() bed.Options {
@@ -84,8 +105,6 @@ func (s Suite) options() bed.Options {
 	}
 	return o
 }
-
-func (s Suite) report() string { return filepath.Join(s.Out, "ginkgo.json") }
 
 func (s Suite) clearOut() error {
 	if err := os.MkdirAll(s.Out, 0o755); err != nil {
@@ -117,20 +136,20 @@ func (s Suite) keepLogs(b *bed.Bed) {
 }
 
 // arguments are those of ginkgo.
-func (s Suite) arguments(b *bed.Bed, e2e string) []string {
+func (s Suite) arguments(b *bed.Bed, e2e string, run invocation) []string {
 	args := []string{
-		"--procs=" + strconv.Itoa(s.Procs), "--no-color", "-v", "--silence-skips", "--timeout=3h", //nolint:misspell // ginkgo's
-		"--output-dir=" + s.Out, "--json-report=" + filepath.Base(s.report()),
+		"--procs=" + strconv.Itoa(run.procs), "--no-color", "-v", "--silence-skips", "--timeout=3h", //nolint:misspell // ginkgo's
+		"--output-dir=" + s.Out, "--json-report=" + run.name + ".json",
 	}
-	for _, f := range s.Focus {
+	for _, f := range run.focus {
 		args = append(args, "--focus="+f)
 	}
-	for _, f := range s.Skip {
+	for _, f := range run.skip {
 		args = append(args, "--skip="+f)
 	}
 	return append(args, e2e, "--",
 		"--kubeconfig="+b.Kubeconfig, "--provider=skeleton", "--num-nodes=1", "--allowed-not-ready-nodes=0",
 		"--kubectl-path="+filepath.Join(b.BinDir, "kubectl"), "--kubelet-root-dir="+b.RootDir,
 		"--container-runtime-endpoint=unix://"+b.CRISocket,
-		"--report-dir="+s.Out, "--e2e-output-dir="+s.Out, "--disable-log-dump")
+		"--report-dir="+s.Out, "--report-prefix="+run.name+"_", "--e2e-output-dir="+s.Out, "--disable-log-dump")
 }

@@ -15,6 +15,9 @@ import (
 	"nodeagent.dev/nodeagent/test/conformance"
 )
 
+// maxApart is how many tests may wait at a time; each is a process of 100 MB.
+const maxApart = 32
+
 var errWrong = errors.New("not all is as it should be, see above")
 
 func main() {
@@ -35,6 +38,7 @@ type options struct {
 	focus, skip string
 	update      bool
 	lists       string // the folder of the lists
+	ownOut      bool   // nothing but reports of ours is in the output folder
 }
 
 func parse(args []string) (options, error) {
@@ -64,7 +68,7 @@ func parse(args []string) (options, error) {
 	}
 	o.lists = filepath.Join(checkout, "test", "conformance")
 	if o.suite.Out == "" {
-		o.suite.Out = filepath.Join(checkout, "out", "conformance", o.suite.Agent)
+		o.suite.Out, o.ownOut = filepath.Join(checkout, "out", "conformance", o.suite.Agent), true
 	}
 	if o.suite.Out, err = filepath.Abs(o.suite.Out); err != nil {
 		return o, fmt.Errorf("make the path of the output folder absolute: %w", err)
@@ -101,6 +105,17 @@ func run(ctx context.Context, args []string) error {
 	}
 	if o.focus == "" && o.skip == "" {
 		c.Focus = focus
+	}
+	if o.focus == "" && len(c.Later) > 0 {
+		for _, e := range c.Later {
+			o.suite.Apart = append(o.suite.Apart, conformance.Literal([]string{e.Text})...)
+		}
+		o.suite.ApartProcs = max(1, min(baseline.Count(c.Later), maxApart))
+	}
+	if o.ownOut {
+		if err := os.RemoveAll(o.suite.Out); err != nil {
+			return fmt.Errorf("remove the reports of the last run: %w", err)
+		}
 	}
 	if c.Results, err = o.suite.Run(ctx); err != nil {
 		return err
