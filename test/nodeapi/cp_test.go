@@ -57,7 +57,7 @@ func TestCopy(t *testing.T) {
 		})
 	}
 	t.Run("no folder", func(t *testing.T) {
-		r := kubectl(t, b, "cp", filepath.Join(tree, "big"), namespace+"/cp:/none/such/x", "-c", "a")
+		r := kubectl(t, b, "cp", filepath.Join(tree, "script"), namespace+"/cp:/none/such/x", "-c", "a")
 		if r.code == 0 {
 			t.Errorf("copying to where nothing is: %+v", r)
 		}
