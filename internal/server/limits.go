@@ -9,13 +9,20 @@ import (
 	"time"
 )
 
+// lastWord is how long a client that was too slow has to read so.
+const lastWord = 5 * time.Second
+
 // limit bounds the time and the body of every request. Handlers of streams
 // lift the deadlines themselves, once the request has been authorized.
+//
+// The request is copied: http.Server looks at the body of its own one when it
+// decides whether the connection can be used again.
 func limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		deadlines(w, time.Now().Add(requestTimeout))
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		next.ServeHTTP(w, r)
+		deadlines(w, time.Now().Add(headerTimeout))
+		bounded := *r
+		bounded.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, &bounded)
 	})
 }
 
@@ -24,7 +31,7 @@ func limit(next http.Handler) http.Handler {
 func deadlines(w http.ResponseWriter, at time.Time) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(at)
-	_ = rc.SetWriteDeadline(at)
+	_ = rc.SetWriteDeadline(at.Add(lastWord))
 }
 
 // long lifts the deadlines of requests that take as long as they take.

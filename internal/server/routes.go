@@ -112,7 +112,7 @@ func methods(next http.Handler, allowed ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !slices.Contains(allowed, r.Method) {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			fail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
+			fail(w, http.StatusMethodNotAllowed, "405: Method Not Allowed")
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -87,7 +87,7 @@ const (
 	maxHeader     = 1 << 20
 	maxBody       = 1 << 20
 	idleTimeout   = 90 * time.Second
-	headerTimeout = 10 * time.Second // also for the TLS handshake
+	headerTimeout = 10 * time.Second // also for the TLS handshake, and for who is not let in
 	// requestTimeout bounds requests that answer at once, streamStall the time
 	// in which a client that reads a stream takes nothing.
 	requestTimeout = time.Minute

@@ -1,15 +1,18 @@
 package server
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,10 +33,10 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/healthz/ping", 200, "ok"},
 		{"GET", "/healthz/log", 200, "ok"},
 		{"GET", "/nothing", 404, "404 page not found\n"},
-		{"POST", "/pods", 405, "Method Not Allowed"},
-		{"POST", "/containerLogs/ns/p/c", 405, "Method Not Allowed"},
-		{"PUT", "/exec/ns/p/c", 405, "Method Not Allowed"},
-		{"GET", "/run/ns/p/c?cmd=x", 405, "Method Not Allowed"},
+		{"POST", "/pods", 405, "405: Method Not Allowed"},
+		{"POST", "/containerLogs/ns/p/c", 405, "405: Method Not Allowed"},
+		{"PUT", "/exec/ns/p/c", 405, "405: Method Not Allowed"},
+		{"GET", "/run/ns/p/c?cmd=x", 405, "405: Method Not Allowed"},
 		{"GET", "/containerLogs/ns/x/c", 404, `pod "x" does not exist`},
 		{"GET", "/containerLogs/ns/gone/c", 404, `pod "gone" does not exist`},
 		{"GET", "/containerLogs/ns/p/x", 404, `container "x" not found in pod "p"`},
@@ -222,5 +225,28 @@ func TestSystemLogs(t *testing.T) {
 		if code != want.code || !strings.Contains(body, want.body) || strings.Contains(body, "canary") {
 			t.Errorf("%s: %d %.200s", path, code, body)
 		}
+	}
+}
+
+// TestExpectation: a client that announces a body and is refused is not read on:
+// what comes next on the connection may be the body.
+func TestExpectation(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		c.Guard = func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fail(w, 401, "Unauthorized") })
+		}
+	})
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(w.url, "https://"), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, "POST /pods HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 33\r\n\r\nGET /pods HTTP/1.1\r\nHost: xxx\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn) // to the end of the connection
+	if err != nil || strings.Count(string(answer), "HTTP/1.1 ") != 1 || !strings.Contains(string(answer), "401 Unauthorized") {
+		t.Errorf("%q, %v", answer, err)
 	}
 }

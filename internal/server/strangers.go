@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // strangers is a listener that bounds how many connections there are of which no
@@ -83,12 +84,14 @@ func remember(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// letIn marks the connection of a request that the guard let pass.
+// letIn marks the connection of a request that the guard let pass, and gives the
+// request more time.
 func letIn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*stranger); ok {
 			c.leave()
 		}
+		deadlines(w, time.Now().Add(requestTimeout))
 		next.ServeHTTP(w, r)
 	})
 }

@@ -225,9 +225,9 @@ func TestRefusedStreams(t *testing.T) {
 func TestStreamsEndWithTheServer(t *testing.T) {
 	w := newWorld(t)
 	w.put(runs("p", "u"))
-	begun, ended := make(chan struct{}), make(chan struct{}, 2)
-	w.exec = func(_ context.Context, _ string, _ []string, in io.Reader, _, _ io.WriteCloser, _ bool, _ <-chan streamcommand.TerminalSize) error {
-		begun <- struct{}{}
+	ended := make(chan struct{}, 2)
+	w.exec = func(_ context.Context, _ string, _ []string, in io.Reader, out, _ io.WriteCloser, _ bool, _ <-chan streamcommand.TerminalSize) error {
+		_, _ = io.WriteString(out, "begun")
 		_, err := io.Copy(io.Discard, in)
 		ended <- struct{}{}
 		return err
@@ -239,12 +239,15 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in, out := io.Pipe()
-		defer out.Close()
+		in, end := io.Pipe()
+		defer end.Close()
+		begun, out := io.Pipe()
 		go func() {
-			left[name] <- e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: io.Discard})
+			left[name] <- e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out})
 		}()
-		<-begun
+		if _, err := io.ReadFull(begun, make([]byte, len("begun"))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.stop() // fails the test when a handler does not end
 	for range 2 {
