@@ -341,3 +341,22 @@ func TestLeftovers(t *testing.T) {
 		})
 	}
 }
+
+// What is declared is served: the API server sends WebSockets on only then.
+func TestDeclaredFeatures(t *testing.T) {
+	cfg := &config.Config{Server: config.Server{Enabled: true, Handlers: config.ServerHandlers{Debugging: true, WebSockets: true}}}
+	if got := declaredFeatures(cfg); !slices.Equal(got, []string{"ExtendWebSocketsToKubelet"}) {
+		t.Errorf("declared %v", got)
+	}
+	for name, off := range map[string]func(*config.Server){
+		"no server":    func(s *config.Server) { s.Enabled = false },
+		"no debugging": func(s *config.Server) { s.Handlers.Debugging = false },
+		"gate off":     func(s *config.Server) { s.Handlers.WebSockets = false },
+	} {
+		without := *cfg
+		off(&without.Server)
+		if got := declaredFeatures(&without); len(got) != 0 {
+			t.Errorf("%s: declared %v", name, got)
+		}
+	}
+}

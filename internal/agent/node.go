@@ -11,7 +11,9 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/extendwebsocketstokubelet"
 
+	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/events"
 	"nodeagent.dev/nodeagent/internal/node"
 	"nodeagent.dev/nodeagent/internal/pleg"
@@ -44,7 +46,7 @@ func (p *parts) newNode(version string, recorder *events.Recorder, relister *ple
 			Register: cfg.Node.Register && p.api.main != nil, Labels: cfg.NodeLabels, Taints: cfg.Taints,
 			ProviderID: cfg.ProviderID, AttachDetach: true,
 		},
-		Resources: resources,
+		Resources: resources, DeclaredFeatures: declaredFeatures(cfg),
 		Timing: node.Timing{
 			StatusUpdate: cfg.Node.StatusUpdateFrequency, StatusReport: cfg.Node.StatusReportFrequency,
 			LeaseDuration: cfg.Node.LeaseDuration, RuntimeDown: runtimeDown,
@@ -56,6 +58,16 @@ func (p *parts) newNode(version string, recorder *events.Recorder, relister *ple
 		Event:   recorder.NodeEvent,
 		Log:     p.log.Named("node"),
 	})
+}
+
+// declaredFeatures are the features of which the API server asks whether this
+// node has them (KEP-5328), and which it has.
+func declaredFeatures(cfg *config.Config) []string {
+	var names []string
+	if s := cfg.Server; s.Enabled && s.Handlers.Debugging && s.Handlers.WebSockets {
+		names = append(names, extendwebsocketstokubelet.ExtendWebSocketsToKubeletFeatureGate)
+	}
+	return names
 }
 
 // nodeResources translates the reservations and thresholds.

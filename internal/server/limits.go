@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -53,6 +54,16 @@ func take(w http.ResponseWriter, of chan struct{}, what string) (give func(), ok
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusTooManyRequests, "too many "+what+" at the same time on this node, try again later")
 		return nil, false
+	}
+}
+
+// leave gives a place back. When a crowd has left, so is its memory: Go would
+// keep most of it for minutes, as if the crowd came back.
+func (s *Server) leave(give func()) {
+	give()
+	here := int64(len(s.followers) + len(s.streams))
+	if n := s.left.Add(1); n >= crowd && here <= n/crowd && s.left.CompareAndSwap(n, 0) {
+		time.AfterFunc(settle, debug.FreeOSMemory)
 	}
 }
 

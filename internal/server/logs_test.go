@@ -239,3 +239,29 @@ func TestLogFailures(t *testing.T) {
 		t.Errorf("with all places taken: %d %v", code, h)
 	}
 }
+
+// TestACrowdLeavesNoMemory: what a crowd of readers took goes back to the
+// machine, once, some time after the last of them.
+func TestACrowdLeavesNoMemory(t *testing.T) {
+	s := &Server{followers: make(chan struct{}, maxFollowers), streams: make(chan struct{}, maxStreams)}
+	come := func() func() { s.followers <- struct{}{}; return func() { <-s.followers } }
+	for range crowd - 1 {
+		s.leave(come())
+	}
+	if n := s.left.Load(); n != crowd-1 {
+		t.Errorf("%d counted", n)
+	}
+	first, second := come(), come()
+	s.leave(come())
+	if n := s.left.Load(); n != crowd {
+		t.Errorf("%d counted while others are here", n)
+	}
+	s.leave(first)
+	if n := s.left.Load(); n != 0 {
+		t.Errorf("%d counted after memory was given back", n)
+	}
+	s.leave(second)
+	if n := s.left.Load(); n != 1 {
+		t.Errorf("%d counted of the next crowd", n)
+	}
+}

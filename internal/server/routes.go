@@ -102,7 +102,7 @@ func (s *Server) oneOf(places chan struct{}, what string, h http.HandlerFunc) ht
 		if !ok {
 			return
 		}
-		defer give()
+		defer s.leave(give)
 		h(w, r)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -97,6 +98,10 @@ const (
 	maxStrangers = 4096
 	maxFollowers = 4096
 	maxStreams   = 2048
+	// A crowd is so many streams and log readers. Some time after one has gone,
+	// the memory it took is given back to the machine.
+	crowd  = 100
+	settle = 2 * time.Second
 	// rebind is how long a taken port is left alone.
 	rebind = 5 * time.Second
 )
@@ -108,6 +113,8 @@ type Server struct {
 	log       *zap.Logger
 	followers chan struct{}
 	streams   chan struct{}
+	// left counts what ended since memory was given back.
+	left atomic.Int64
 }
 
 // New returns a server that does not listen yet.
