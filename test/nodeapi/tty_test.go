@@ -53,11 +53,12 @@ func (s *terminal) run(t *testing.T, command, pattern string) []string {
 }
 
 // awaitSize asks the terminal in the container for its size until it is that: it
-// learns of a change some time after it.
+// learns of a change some time after it, and before the first size it has none,
+// which busybox takes for an error of its standard input.
 func (s *terminal) awaitSize(t *testing.T, want string) {
 	t.Helper()
 	for range 200 {
-		if m := s.run(t, "stty size; sleep 0.1; echo size''-end", `(?s)(\d+ \d+)\r\nsize-end\r\n`); m[1] == want {
+		if m := s.run(t, "stty size; sleep 0.1; echo size''-end", `(?s)(\d+ \d+|stty: standard input)\r\nsize-end\r\n`); m[1] == want {
 			return
 		}
 	}
