@@ -3,27 +3,24 @@
 package nodeapi
 
 import (
-	"context"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"regexp"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"nodeagent.dev/nodeagent/test/bed"
+	"nodeagent.dev/nodeagent/test/bed/bedtest"
 )
 
 const (
-	image     = "docker.io/library/busybox:1.37"
-	namespace = "default"
+	image     = bedtest.Image
+	namespace = bedtest.Namespace
+	obeys     = bedtest.Obeys
+	// whenTold ends the container once the file exists.
+	whenTold = "while [ ! -e /tmp/go ]; do sleep 0.1; done; "
 
 	// promptly is how soon something has to be seen that just happened.
 	promptly = 5 * time.Second
@@ -31,77 +28,41 @@ const (
 	patience = 60 * time.Second
 )
 
-// Commands for containers.
-const (
-	obeys = "trap exit TERM; while :; do sleep 1 & wait $!; done"
-	// whenTold ends the container once the file exists.
-	whenTold = "while [ ! -e /tmp/go ]; do sleep 0.1; done; "
-)
-
-// shared is the bed that all tests use, each with pods of its own.
-var shared struct {
-	once sync.Once
-	bed  *bed.Bed
-	err  error
-}
+// shared is the bed that all tests use, each with pods of its own. Logs are not
+// rotated by the agent: the tests do it themselves.
+var shared = bedtest.Shared{Options: bed.Options{
+	KubeletConfig: func(config map[string]any) { config["containerLogMaxSize"] = "1Gi" },
+}}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set("4") // the tests wait more than they compute
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	disarm := context.AfterFunc(ctx, func() { os.Exit(1) }) // the bed's keeper cleans up
-	code := m.Run()
-	disarm()
-	stop()
-	if shared.bed != nil {
-		if err := shared.bed.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, "closing the bed:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	os.Exit(shared.Run(m))
 }
 
-// cluster returns the shared bed; on failure of the test the agent's log is
-// shown. Logs are not rotated by the agent: the tests do it themselves.
+// cluster returns the shared bed.
 func cluster(t *testing.T) *bed.Bed {
 	t.Helper()
-	shared.once.Do(func() {
-		shared.bed, shared.err = bed.New(context.Background(), bed.Options{
-			Output: os.Stderr, KubeletConfig: func(config map[string]any) { config["containerLogMaxSize"] = "1Gi" },
-		})
-	})
-	if shared.err != nil {
-		t.Fatalf("no bed: %v", shared.err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the agent's log (end):\n%s", tail(shared.bed.Component("agent").Log(), 6000))
-		}
-	})
-	return shared.bed
+	return shared.Bed(t)
 }
 
-func tail(s string, n int) string {
-	if len(s) > n {
-		return "..." + s[len(s)-n:]
-	}
-	return s
-}
+// What tests on beds have in common, under short names.
+var (
+	create = bedtest.Create
+	ready  = bedtest.Ready
+	must   = bedtest.Must
+	tail   = bedtest.Tail
+)
 
 // newPod returns a pod with one busybox container for each command: a, b, c.
-func newPod(name string, commands ...string) *corev1.Pod {
-	no, grace := false, int64(1)
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": name}}}
-	p.Spec.AutomountServiceAccountToken, p.Spec.TerminationGracePeriodSeconds = &no, &grace
-	for i, c := range commands {
-		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{
-			Name: string(rune('a' + i)), Image: image, Command: []string{"sh", "-c", c},
-		})
-	}
-	return p
+func newPod(name string, commands ...string) *corev1.Pod { return bedtest.NewPod(name, 1, commands...) }
+
+// await watches a pod until done says so, and returns it as it was then.
+func await(t *testing.T, b *bed.Bed, name, what string, done func(*corev1.Pod) bool) *corev1.Pod {
+	t.Helper()
+	return bedtest.Await(t, b.Client(), name, what, patience, done)
 }
 
 // once is a pod whose containers are not restarted.
@@ -110,59 +71,11 @@ func once(p *corev1.Pod) *corev1.Pod {
 	return p
 }
 
-// create makes a pod and deletes it at the end of the test.
-func create(t *testing.T, b *bed.Bed, p *corev1.Pod) *corev1.Pod {
-	t.Helper()
-	pods := b.Client().CoreV1().Pods(namespace)
-	got, err := pods.Create(t.Context(), p, metav1.CreateOptions{})
-	must(t, "creating pod "+p.Name, err)
-	t.Cleanup(func() {
-		now := int64(0)
-		_ = pods.Delete(context.Background(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
-	})
-	return got
-}
-
 // started makes a pod and returns it when all its containers run.
 func started(t *testing.T, b *bed.Bed, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	create(t, b, p)
 	return await(t, b, p.Name, "ready", ready)
-}
-
-// await watches a pod until done says so, and returns it as it was then.
-func await(t *testing.T, b *bed.Bed, name, what string, done func(*corev1.Pod) bool) *corev1.Pod {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var last *corev1.Pod
-	for ctx.Err() == nil {
-		w, err := b.Client().CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
-		must(t, "watching pod "+name, err)
-		for ev := range w.ResultChan() {
-			p, ok := ev.Object.(*corev1.Pod)
-			if !ok {
-				break
-			}
-			last = p
-			if ev.Type != watch.Deleted && done(p) {
-				w.Stop()
-				return p
-			}
-		}
-		w.Stop()
-	}
-	t.Fatalf("pod %s is not %s after %s; last seen: %+v", name, what, patience, last)
-	return nil
-}
-
-func ready(p *corev1.Pod) bool {
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 func finished(p *corev1.Pod) bool {
@@ -177,13 +90,6 @@ func status(p *corev1.Pod, container string) corev1.ContainerStatus {
 		}
 	}
 	return corev1.ContainerStatus{}
-}
-
-func must(t *testing.T, what string, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
 }
 
 // same compares texts and shows where long ones differ.

@@ -4,20 +4,18 @@ package security
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"testing"
 
 	"nodeagent.dev/nodeagent/test/bed"
+	"nodeagent.dev/nodeagent/test/bed/bedtest"
 )
 
-// shared is the bed that most tests use.
+// shared is the bed that most tests use, with its users.
 var shared struct {
+	bedtest.Shared
 	once sync.Once
 	fix  *fixture
 	err  error
@@ -38,63 +36,29 @@ func keepSecret(s string) string {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	disarm := context.AfterFunc(ctx, func() { os.Exit(1) }) // the bed's keeper cleans up
-	code := m.Run()
-	if f := shared.fix; f != nil {
-		if err := errors.Join(f.secretsInLog(), f.leaks(ctx)); err != nil {
-			fmt.Fprintln(os.Stderr, "--- FAIL: after all tests:", err)
-			code = 1
-		}
-	}
-	disarm() // stop ends ctx, too
-	stop()
-	if f := shared.fix; f != nil {
-		if err := f.bed.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, "closing the bed:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	os.Exit(shared.Run(m,
+		func(context.Context, *bed.Bed) error { return shared.fix.secretsInLog() },
+		func(ctx context.Context, _ *bed.Bed) error { return shared.fix.leaks(ctx) }))
 }
 
-// cluster returns the shared bed with its users; on failure of the test the
-// agent's log is shown.
+// cluster returns the shared bed with its users.
 func cluster(t *testing.T) *fixture {
 	t.Helper()
+	b := shared.Bed(t)
 	shared.once.Do(func() {
-		var b *bed.Bed
-		if b, shared.err = bed.New(context.Background(), bed.Options{Output: os.Stderr}); shared.err != nil {
-			return
-		}
 		shared.fix = &fixture{bed: b}
 		shared.err = shared.fix.prepare(context.Background())
 	})
-	if shared.err != nil {
-		t.Fatalf("no bed: %v", shared.err)
-	}
-	showLog(t, shared.fix.bed)
+	must(t, "preparing the bed's users", shared.err)
 	return shared.fix
 }
 
-// showLog shows the end of the agent's log when the test fails.
-func showLog(t *testing.T, b *bed.Bed) {
-	t.Helper()
-	t.Cleanup(func() {
-		if t.Failed() {
-			log := b.Component("agent").Log()
-			t.Logf("the agent's log (end):\n%s", log[max(0, len(log)-6000):])
-		}
-	})
-}
+// What tests on beds have in common, under short names.
+var (
+	must    = bedtest.Must
+	showLog = bedtest.ShowLog
+)
 
 // nodeagent tells whether the agent is nodeagent, for what it does better on
 // purpose; the kubelet's own behaviour is asserted in the other branch.
 func (f *fixture) nodeagent() bool { return f.bed.Agent() == bed.Nodeagent }
-
-func must(t *testing.T, what string, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-}
