@@ -107,6 +107,14 @@ e2e: prepare ## Tests on real components: containerd, runc, a control plane (roo
 conformance: prepare ## Upstream's e2e.test on a bed: AGENT=kubelet, FOCUS=RE, SKIP=RE; minutes (root)
 	@$(RUN) ./test/conformance/cmd/conformance --agent '$(AGENT)' --focus '$(FOCUS)' --skip '$(SKIP)' $(if $(UPDATE),--update)
 
+.PHONY: load
+load: prepare ## 1,000 log followers and 200 exec streams for two minutes, with figures (root)
+	@$(GO) test -tags e2e -count=1 -timeout 20m -run '^TestLoad$$' -v ./test/nodeapi -args -load=2m
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities in what the product calls; needs vuln.go.dev
+	@tools/govulncheck.sh
+
 .PHONY: torture
 torture: ## 100,000 histories from a random seed (SEED=N repeats one); minutes
 	@PLAN=$(TORTURE_PLAN) SIM=$(TORTURE_SIM) SEED='$(SEED)' tools/torture.sh
