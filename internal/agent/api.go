@@ -21,58 +21,47 @@ import (
 // systemLogDir is what the node's API shows at /logs/.
 const systemLogDir = "/var/log"
 
-// nodeAPI is what serves the node's API.
-type nodeAPI struct {
-	access  *access.Access
-	serving *serving.Serving
-	logs    *podlogs.Reader
-	server  *server.Server
-}
+// nodeAPI is what has to run for the node's API to be served.
+type nodeAPI []func(context.Context) error
 
-// newAPI builds the node's API; nil when it is switched off.
-func (p *parts) newAPI() (*nodeAPI, error) {
-	cfg := p.cfg.Server
-	if !cfg.Enabled {
-		return nil, nil
-	}
-	log := p.log.Named("server")
-	guard, err := access.New(accessConfig(p.cfg), accessClients(p.api), log.Named("access"))
-	if err != nil {
-		return nil, err
-	}
-	secure, err := serving.New(serving.Config{
-		CertFile: cfg.TLS.CertFile, KeyFile: cfg.TLS.KeyFile, CertDir: p.cfg.CertDir, HostName: p.cfg.NodeName,
-		Reload: cfg.TLS.Reload, MinVersion: cfg.TLS.MinVersion, CipherSuites: cfg.TLS.CipherSuites, Curves: cfg.TLS.Curves,
-		ClientCA: guard.ClientCA(),
-	}, log.Named("tls"))
-	if err != nil {
-		return nil, err
-	}
+// newAPI builds the node's API. enableServer is about the port with TLS alone.
+func (p *parts) newAPI() (nodeAPI, error) {
+	cfg, log := p.cfg.Server, p.log.Named("server")
+	to := server.Config{ReadOnly: addrPort(cfg.Address, cfg.ReadOnlyPort), SystemLogDir: systemLogDir, Handlers: server.Handlers(cfg.Handlers)}
 	logs, err := podlogs.NewReader(p.cfg.PodLogsDir, log.Named("logs"))
 	if err != nil {
 		return nil, err
 	}
-	return &nodeAPI{access: guard, serving: secure, logs: logs, server: server.New(server.Config{
-		Address: addrPort(cfg.Address, cfg.Port), ReadOnly: addrPort(cfg.Address, cfg.ReadOnlyPort),
-		TLS: secure.TLS(), Guard: guard.Filter, SystemLogDir: systemLogDir,
-		Handlers: server.Handlers(cfg.Handlers),
-	}, server.Sources{
+	api := nodeAPI{logs.Run}
+	if cfg.Enabled {
+		guard, err := access.New(accessConfig(p.cfg), accessClients(p.api), log.Named("access"))
+		if err != nil {
+			return nil, err
+		}
+		secure, err := serving.New(serving.Config{
+			CertFile: cfg.TLS.CertFile, KeyFile: cfg.TLS.KeyFile, CertDir: p.cfg.CertDir, HostName: p.cfg.NodeName,
+			Reload: cfg.TLS.Reload, MinVersion: cfg.TLS.MinVersion, CipherSuites: cfg.TLS.CipherSuites, Curves: cfg.TLS.Curves,
+			ClientCA: guard.ClientCA(),
+		}, log.Named("tls"))
+		if err != nil {
+			return nil, err
+		}
+		to.Address, to.TLS, to.Guard = addrPort(cfg.Address, cfg.Port), secure.TLS(), guard.Filter
+		api = append(api, guard.Run, secure.Run)
+	}
+	return append(api, server.New(to, server.Sources{
 		Pods: p, Runtime: p.runtime, Logs: logs, Alive: p.alive, Config: p.cfg.Effective(),
 		Metrics:      promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{Timeout: requestTimeout}),
 		SetVerbosity: p.setVerbosity,
-	}, log)}, nil
+	}, log).Run), nil
 }
 
 // run serves until ctx ends.
-func (a *nodeAPI) run(ctx context.Context) error {
-	if a == nil {
-		return nil
-	}
+func (a nodeAPI) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.access.Run(ctx) })
-	group.Go(func() error { return a.serving.Run(ctx) })
-	group.Go(func() error { return a.logs.Run(ctx) })
-	group.Go(func() error { return a.server.Run(ctx) })
+	for _, part := range a {
+		group.Go(func() error { return part(ctx) })
+	}
 	return group.Wait()
 }
 

@@ -141,7 +141,7 @@ type Events struct {
 
 // Server is about the ports the agent serves on.
 type Server struct {
-	Enabled        bool // enableServer: false leaves Port and ReadOnlyPort closed
+	Enabled        bool // enableServer: false leaves Port closed
 	Address        netip.Addr
 	Port           int        // 1 to 65535
 	ReadOnlyPort   int        // 0: off

@@ -5,11 +5,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof"
+	"runtime"
 	"strings"
 )
 
-// profiles serves Go's profiles of the agent.
-func profiles() http.Handler {
+// profiles serves Go's profiles of the agent; that of what goroutines wait for
+// costs something and is recorded on demand only.
+func profiles(contention bool) http.Handler {
+	if contention {
+		runtime.SetBlockProfileRate(1)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

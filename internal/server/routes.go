@@ -77,7 +77,7 @@ func (s *Server) debugPages(mux *http.ServeMux) {
 	}
 	h := s.cfg.Handlers
 	add("/logs/", "", h.SystemLogs, "logs", methods(long(systemLogs("/logs/", s.cfg.SystemLogDir)), http.MethodGet))
-	add("/debug/pprof/", "", h.Profiling, "profiling", methods(long(profiles()), http.MethodGet))
+	add("/debug/pprof/", "", h.Profiling, "profiling", methods(long(profiles(h.Profiling && h.ContentionProfiling)), http.MethodGet))
 	add("/debug/flags/v", "", h.Flags, "flags", http.HandlerFunc(s.serveVerbosity))
 }
 

@@ -51,7 +51,7 @@ type Logs interface {
 // Config says what is served.
 type Config struct {
 	// Address is where TLS is served, ReadOnly where a few things are served in
-	// plain text to everybody (zero port: nowhere).
+	// plain text to everybody; with a zero port they are not.
 	Address, ReadOnly netip.AddrPort
 	TLS               *tls.Config
 	// Guard says who may pass: it calls the handler or answers itself.
@@ -129,9 +129,9 @@ func New(cfg Config, from Sources, log *zap.Logger) *Server {
 // port that is taken is tried again for ever: pods matter more than the API.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return s.serve(ctx, s.cfg.Address, s.cfg.TLS, s.Handler())
-	})
+	if s.cfg.Address.Port() != 0 {
+		group.Go(func() error { return s.serve(ctx, s.cfg.Address, s.cfg.TLS, s.Handler()) })
+	}
 	if s.cfg.ReadOnly.Port() != 0 {
 		group.Go(func() error { return s.serve(ctx, s.cfg.ReadOnly, nil, s.ReadOnlyHandler()) })
 	}

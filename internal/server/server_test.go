@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -180,8 +181,12 @@ func TestVerbosity(t *testing.T) {
 }
 
 func TestProfiles(t *testing.T) {
-	w := newWorld(t)
-	for path, want := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "test"} {
+	w := newWorld(t, func(c *Config) { c.Handlers.ContentionProfiling = true })
+	defer runtime.SetBlockProfileRate(0)
+	wait := make(chan struct{})
+	go func() { time.Sleep(time.Millisecond); close(wait) }()
+	<-wait // something to be recorded
+	for path, want := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "test", "/debug/pprof/block?debug=1": "server_test"} {
 		if code, _, body := w.do("GET", path, nil); code != 200 || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %.200s", path, code, body)
 		}
