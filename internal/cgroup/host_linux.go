@@ -101,6 +101,20 @@ func (m *Manager) handle(n name) (cgroups.Manager, error) {
 	return fs.NewManager(config, paths)
 }
 
+// prime sets nothing on the root cgroup: the library's v1 code looks at the
+// machine at its first use and remembers what it saw without a lock, so that must
+// be over before pods are handled at the same time.
+func (m *Manager) prime() error {
+	if m.host.v2 || m.cfg.Driver == Systemd {
+		return nil
+	}
+	handle, err := m.handle(name{})
+	if err != nil {
+		return err
+	}
+	return handle.Set(&cgroups.Resources{SkipDevices: true, SkipFreezeOnSet: true})
+}
+
 // create makes a cgroup and those above it, and sets its limits.
 func (m *Manager) create(n name, l limits) error {
 	handle, err := m.handle(n)

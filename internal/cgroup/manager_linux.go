@@ -71,12 +71,18 @@ func New(cfg Config, log *zap.Logger) (*Manager, error) {
 	if err != nil && cfg.PerQOS {
 		return nil, fmt.Errorf("look at this machine's cgroups: %w", err)
 	}
-	return &Manager{
+	m := &Manager{
 		cfg: cfg, pods: parseRoot(cfg.Root).child(podsName), host: h, log: log,
 		warned: map[string]bool{}, burstable: map[types.UID]int64{}, classes: map[corev1.PodQOSClass]*classState{
 			corev1.PodQOSBurstable: {}, corev1.PodQOSBestEffort: {},
 		},
-	}, nil
+	}
+	if cfg.PerQOS {
+		if err := m.prime(); err != nil {
+			return nil, fmt.Errorf("look at this machine's cgroups: %w", err)
+		}
+	}
+	return m, nil
 }
 
 // CheckV1 refuses a machine with cgroup v1 when fail is set (failCgroupV1, which
