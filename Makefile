@@ -6,6 +6,10 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 GO ?= go
+# All that is not for the race detector is compiled in one way, that in which
+# beds build their programs: on a fresh machine nothing is compiled twice.
+export CGO_ENABLED := 0
+export GOFLAGS += -trimpath
 NAME ?= bed
 AGENT ?= nodeagent
 # The version of a release is its tag; else it says which commit was built.
@@ -20,8 +24,8 @@ TORTURE_PLAN ?= 95000
 TORTURE_SIM ?= 5000
 FUZZ_TIME ?= 10s
 
-# As beds build their programs, so that nothing is compiled twice.
-RUN = CGO_ENABLED=0 $(GO) run -trimpath -buildvcs=false
+RACE = CGO_ENABLED=1 $(GO) test -race
+RUN = $(GO) run -buildvcs=false
 BED = $(RUN) ./test/bed/cmd/bed
 PLAN = ./internal/lifecycle/plan
 SIM = ./test/sim
@@ -61,7 +65,7 @@ cluster-down: bed-down ## Stop the cluster; nothing of it is left
 .PHONY: build
 build: ## Build bin/nodeagent
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nodeagent ./cmd/nodeagent
+	$(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nodeagent ./cmd/nodeagent
 
 .PHONY: clean
 clean: ## Remove bin/ (what beds built stays in ~/.cache/nodeagent-bed)
@@ -89,13 +93,13 @@ archtest: ## Check the layers of the packages
 
 .PHONY: unit
 unit: prepare ## Unit tests with the race detector, in random order
-	@$(GO) test -race -shuffle=on -timeout 10m $$($(GO) list ./... | grep -v '/test/sim$$')
+	@$(RACE) -shuffle=on -timeout 10m $$($(GO) list ./... | grep -v '/test/sim$$')
 
 .PHONY: histories
 histories: prepare ## Random and crash histories of the planner and of the whole core
 	@$(GO) test -count=1 -timeout 10m $(PLAN) -run Random -rapid.checks=$(PLAN_HISTORIES)
 	@$(GO) test -count=1 -timeout 15m $(SIM) -histories=$(SIM_HISTORIES)
-	@$(GO) test -count=1 -timeout 15m -race $(SIM) -run TestRandomHistories -seed=$$RANDOM -histories=$(RACE_HISTORIES)
+	@$(RACE) -count=1 -timeout 15m $(SIM) -run TestRandomHistories -seed=$$RANDOM -histories=$(RACE_HISTORIES)
 	@echo "histories: $(PLAN_HISTORIES) of the planner, $(SIM_HISTORIES)+$(RACE_HISTORIES) of the core, and a crash at every effect"
 
 .PHONY: e2e
