@@ -175,6 +175,10 @@ func TestAPIServerOutage(t *testing.T) {
 	if other := p.Status.ContainerStatuses[1]; other.RestartCount != 0 {
 		t.Errorf("container b was restarted %d times", other.RestartCount)
 	}
+	// The scheduler, the controllers and the agent look again after a pause that has
+	// grown to half a minute; the tests that come next must not wait for them.
+	create(t, b, newPod("after-outage", obeys))
+	await(t, b.Client(), "after-outage", "ready", 90*time.Second, ready)
 }
 
 // attempts is the newest attempt number the runtime has of a container.
