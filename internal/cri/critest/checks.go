@@ -124,7 +124,9 @@ func checkExit(b *bench) {
 	b.sandbox()
 	first := b.started(Short, 0)
 	k := b.until(first, pod.ContainerExited)
-	if k.ExitCode != ShortCode || k.Reason != "Error" || k.StartedAt.IsZero() || k.FinishedAt.Before(k.StartedAt) {
+	// A runtime may note the start of a process only after the process has
+	// ended (containerd does), so which of the two times is later says nothing.
+	if k.ExitCode != ShortCode || k.Reason != "Error" || k.StartedAt.IsZero() || k.FinishedAt.IsZero() {
 		b.t.Errorf("observed %+v", k)
 	}
 	second := b.started(Short, 1)
