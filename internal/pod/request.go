@@ -26,6 +26,12 @@ type ContainerRequest struct {
 	Image      Image
 	// Volumes are the pod's volumes as they are set up on the node.
 	Volumes Volumes
+	// TerminationLog is the file on the node that is shown to the container at
+	// its terminationMessagePath; empty: none.
+	TerminationLog string
+	// TargetID is the container whose processes an ephemeral container is to
+	// see; empty: those of the pod's own choice.
+	TargetID string
 }
 
 // ImageRequest asks for one container's image.
