@@ -114,7 +114,7 @@ func TestLastStartIsTailStart(t *testing.T) {
 	f, err := os.Open(path)
 	must(t, err)
 	defer f.Close()
-	for n := range int64(200) {
+	for n := int64(0); n < 200; n += 23 {
 		want, err := tailStart(t.Context(), f, n)
 		must(t, err)
 		if got, err := lastStart(t.Context(), f, n); got != want || err != nil {
