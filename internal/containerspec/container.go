@@ -28,7 +28,7 @@ func Container(req pod.ContainerRequest, node Node) (*runtimeapi.ContainerConfig
 	if err != nil {
 		return nil, err
 	}
-	security, err := containerSecurity(p, c, &node)
+	security, err := containerSecurity(&req, &node)
 	if err != nil {
 		return nil, err
 	}

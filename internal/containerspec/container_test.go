@@ -72,6 +72,69 @@ func TestMounts(t *testing.T) {
 	}
 }
 
+func TestTerminationLog(t *testing.T) {
+	for _, c := range []struct {
+		name, log, path string
+		want            []*runtimeapi.Mount
+	}{
+		{"usual", "/h/log", "/dev/termination-log", []*runtimeapi.Mount{{HostPath: "/h/log", ContainerPath: "/dev/termination-log", SelinuxRelabel: true}}},
+		{"relative", "/h/log", "log", []*runtimeapi.Mount{{HostPath: "/h/log", ContainerPath: "/log", SelinuxRelabel: true}}},
+		{"no file", "", "/dev/termination-log", nil},
+		{"no path", "/h/log", "", nil},
+	} {
+		p := testPod()
+		p.Spec.Containers[0].TerminationMessagePath = c.path
+		req := request(p)
+		req.TerminationLog = c.log
+		got, err := Container(req, node())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(c.want, got.Mounts, protocmp.Transform()); d != "" {
+			t.Errorf("%s: %s", c.name, d)
+		}
+		want := c.log
+		if c.want == nil {
+			want = ""
+		}
+		if found := TerminationLogOf(got.Annotations, got.Mounts); found != want {
+			t.Errorf("%s: found again at %q", c.name, found)
+		}
+	}
+	hidden := []*runtimeapi.Mount{nil, {HostPath: "/etc/shadow", ContainerPath: "/log"}, {HostPath: "/h/log", ContainerPath: "/log"}, {HostPath: "/x", ContainerPath: "/logs"}}
+	if got := TerminationLogOf(map[string]string{AnnotationTerminationMessagePath: "/log"}, hidden); got != "/h/log" {
+		t.Errorf("behind a volume: %q", got)
+	}
+}
+
+func TestTargetOfAnEphemeralContainer(t *testing.T) {
+	yes := true
+	for _, c := range []struct {
+		name   string
+		target string
+		edit   func(*corev1.PodSpec)
+		want   runtimeapi.NamespaceMode
+		wantID string
+	}{
+		{"none", "", func(*corev1.PodSpec) {}, runtimeapi.NamespaceMode_CONTAINER, ""},
+		{"target", "id-1", func(*corev1.PodSpec) {}, runtimeapi.NamespaceMode_TARGET, "id-1"},
+		{"shared", "id-1", func(s *corev1.PodSpec) { s.ShareProcessNamespace = &yes }, runtimeapi.NamespaceMode_POD, ""},
+		{"host", "id-1", func(s *corev1.PodSpec) { s.HostPID = true }, runtimeapi.NamespaceMode_NODE, ""},
+	} {
+		p := testPod()
+		c.edit(&p.Spec)
+		req := request(p)
+		req.TargetID = c.target
+		got, err := Container(req, node())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := got.Linux.SecurityContext.NamespaceOptions; o.Pid != c.want || o.TargetId != c.wantID {
+			t.Errorf("%s: %v", c.name, o)
+		}
+	}
+}
+
 func TestSecurity(t *testing.T) {
 	p := testPod()
 	u, g, fs, no, yes := int64(1), int64(2), int64(3), false, true

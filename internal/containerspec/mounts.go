@@ -2,6 +2,7 @@ package containerspec
 
 import (
 	"path/filepath"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -9,7 +10,8 @@ import (
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
-// mounts turns a container's volume mounts into the runtime's.
+// mounts turns a container's volume mounts into the runtime's. The file for its
+// termination message comes last.
 func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) {
 	c := req.Container
 	if len(c.VolumeDevices) > 0 {
@@ -33,16 +35,43 @@ func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) 
 		if err != nil {
 			return nil, err
 		}
-		path := m.MountPath
-		if !filepath.IsAbs(path) {
-			path = "/" + path
-		}
 		out = append(out, &runtimeapi.Mount{
-			HostPath: v.HostPath, ContainerPath: path, Readonly: m.ReadOnly || v.ReadOnly,
+			HostPath: v.HostPath, ContainerPath: absolute(m.MountPath), Readonly: m.ReadOnly || v.ReadOnly,
 			SelinuxRelabel: v.SELinux, Propagation: mode, RecursiveReadOnly: recursive,
 		})
 	}
+	if req.TerminationLog != "" && c.TerminationMessagePath != "" {
+		// Runtimes relabel only where SELinux is on.
+		out = append(out, &runtimeapi.Mount{
+			HostPath: req.TerminationLog, ContainerPath: absolute(c.TerminationMessagePath), SelinuxRelabel: true,
+		})
+	}
 	return out, nil
+}
+
+// absolute is a path in a container, where relative ones begin at its root.
+func absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return "/" + path
+}
+
+// TerminationLogOf returns the file on the node that is shown to a container at its
+// terminationMessagePath, as its annotations and mounts say; "" when there is none.
+// Of several mounts at the same place the last one is what the container sees.
+func TerminationLogOf(annotations map[string]string, mounts []*runtimeapi.Mount) string {
+	path := annotations[AnnotationTerminationMessagePath]
+	if path == "" {
+		return ""
+	}
+	path = absolute(path)
+	for _, m := range slices.Backward(mounts) {
+		if m.GetContainerPath() == path {
+			return m.GetHostPath()
+		}
+	}
+	return ""
 }
 
 func propagation(m *corev1.VolumeMount) (runtimeapi.MountPropagation, error) {

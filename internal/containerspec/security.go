@@ -26,9 +26,10 @@ func readonlyPaths() []string {
 }
 
 // containerSecurity is the container's security context over the pod's.
-func containerSecurity(p *corev1.Pod, c *corev1.Container, node *Node) (*runtimeapi.LinuxContainerSecurityContext, error) {
+func containerSecurity(req *pod.ContainerRequest, node *Node) (*runtimeapi.LinuxContainerSecurityContext, error) {
+	p, c := req.Sandbox.Pod, req.Container
 	out := &runtimeapi.LinuxContainerSecurityContext{
-		NamespaceOptions: namespaces(p),
+		NamespaceOptions: containerNamespaces(req),
 		MaskedPaths:      append(maskedPaths(), node.MaskedPaths...),
 		ReadonlyPaths:    readonlyPaths(),
 	}
@@ -53,6 +54,16 @@ func containerSecurity(p *corev1.Pod, c *corev1.Container, node *Node) (*runtime
 	}
 	out.ApparmorProfile = oldApparmor(out.Apparmor) //nolint:staticcheck // runtimes before CRI 1.23 read it
 	return out, nil
+}
+
+// containerNamespaces are the pod's. A container that is to see the processes of
+// another one does so, unless it sees them anyway.
+func containerNamespaces(req *pod.ContainerRequest) *runtimeapi.NamespaceOption {
+	o := namespaces(req.Sandbox.Pod)
+	if req.TargetID != "" && o.Pid == runtimeapi.NamespaceMode_CONTAINER {
+		o.Pid, o.TargetId = runtimeapi.NamespaceMode_TARGET, req.TargetID
+	}
+	return o
 }
 
 // overrideSecurity copies the fields that a container sets itself.
