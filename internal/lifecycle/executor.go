@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -23,6 +24,7 @@ type job struct {
 	pod     *corev1.Pod
 	source  pod.SourceName
 	volumes pod.Volumes
+	address string
 	deps    *Deps
 }
 
@@ -30,6 +32,8 @@ type job struct {
 type outcome struct {
 	image   pod.Image
 	volumes pod.Volumes
+	// hookFailed is the instance whose postStart hook failed.
+	hookFailed string
 }
 
 // do performs one action. Every verb is idempotent.
@@ -54,7 +58,9 @@ func (j job) do(ctx context.Context, a plan.Action) (out outcome, err error) {
 	case plan.RemoveSandbox:
 		err = j.deps.Sandboxes.RemoveSandbox(ctx, a.ID)
 	case plan.StartContainer:
-		err = j.startContainer(ctx, a)
+		out.hookFailed, err = j.startContainer(ctx, a)
+	case plan.RunPreStop:
+		j.runPreStop(ctx, a)
 	case plan.StopContainer:
 		err = j.stopContainer(ctx, a)
 	case plan.RemoveContainer:
@@ -99,15 +105,16 @@ func (j job) createSandbox(ctx context.Context, a plan.CreateSandbox) error {
 	return err
 }
 
-func (j job) startContainer(ctx context.Context, a plan.StartContainer) error {
-	name := a.Container.Name
-	id, err := a.Created, error(nil)
+// startContainer makes and starts an instance and runs its postStart hook. If
+// the hook fails it returns the instance, which must not go on.
+func (j job) startContainer(ctx context.Context, a plan.StartContainer) (hookFailed string, err error) {
+	name, id := a.Container.Name, a.Created
 	if id == "" {
 		if id, err = j.createContainer(ctx, a); err != nil {
 			if ctx.Err() == nil {
 				j.event(name, true, "Failed", "Error: %s", err)
 			}
-			return err
+			return "", err
 		}
 		j.event(name, false, "Created", "Container created")
 	}
@@ -115,19 +122,40 @@ func (j job) startContainer(ctx context.Context, a plan.StartContainer) error {
 		if ctx.Err() == nil {
 			j.event(name, true, "Failed", "Error: %s", err)
 		}
-		return err
+		return "", err
 	}
 	j.event(name, false, "Started", "Container started")
-	return j.deps.Logs.Link(j.ref, name, id, a.Attempt)
+	if err := j.deps.Logs.Link(j.ref, name, id, a.Attempt); err != nil {
+		return "", err
+	}
+	if a.Container.Lifecycle == nil || a.Container.Lifecycle.PostStart == nil {
+		return "", nil
+	}
+	if err := j.hook(ctx, a.Container, id, a.Container.Lifecycle.PostStart); err != nil && ctx.Err() == nil {
+		// What the handler answered may be secret, and events are read by many.
+		j.event(name, true, "FailedPostStartHook", "PostStartHook failed")
+		return id, &pod.Failure{Reason: "PostStartHookError", Message: err.Error(), Err: err}
+	}
+	return "", ctx.Err()
 }
 
 func (j job) createContainer(ctx context.Context, a plan.StartContainer) (string, error) {
-	if err := j.deps.Logs.EnsureDir(j.ref, a.Container.Name); err != nil {
-		return "", fmt.Errorf("making the log directory of container %s: %w", a.Container.Name, err)
+	name := a.Container.Name
+	if a.Joins != "" && a.JoinID == "" {
+		return "", &pod.Failure{Reason: "CreateContainerConfigError", Message: fmt.Sprintf("unable to find target container %s", a.Joins)}
+	}
+	if err := j.deps.Logs.EnsureDir(j.ref, name); err != nil {
+		return "", fmt.Errorf("making the log directory of container %s: %w", name, err)
 	}
 	grant, err := j.deps.Cgroups.Ensure(ctx, j.pod)
 	if err != nil {
 		return "", err
+	}
+	message := ""
+	if a.Container.TerminationMessagePath != "" {
+		if message, err = j.deps.Messages.Create(j.ref.UID, name); err != nil {
+			return "", fmt.Errorf("making the termination message file of container %s: %w", name, err)
+		}
 	}
 	return j.deps.Containers.CreateContainer(ctx, pod.ContainerRequest{
 		Sandbox:   pod.SandboxRequest{Pod: j.pod, Grant: grant},
@@ -135,15 +163,34 @@ func (j job) createContainer(ctx context.Context, a plan.StartContainer) (string
 		Container: a.Container,
 		Attempt:   a.Attempt, CrashCount: a.CrashCount,
 		Image: a.Image, Volumes: j.volumes,
+		TerminationLog: message, TargetID: a.JoinID,
 	})
 }
 
-func (j job) stopContainer(ctx context.Context, a plan.StopContainer) error {
-	why := a.Why
-	if why == "" {
-		why = "Stopping container " + a.Name
+// killing tells users that a container is about to be ended, and why.
+func (j job) killing(e plan.Ending) {
+	j.event(e.Name, false, "Killing", "%s", cmp.Or(e.Why, "Stopping container "+e.Name))
+}
+
+// runPreStop runs a preStop hook for as long as its container has. Its failure
+// is told and changes nothing.
+func (j job) runPreStop(ctx context.Context, a plan.RunPreStop) {
+	j.killing(a.Ending)
+	ctx, cancel := context.WithDeadline(ctx, a.Deadline)
+	defer cancel()
+	if err := j.hook(ctx, a.Container, a.ID, a.Handler); err != nil && ctx.Err() == nil {
+		j.event(a.Name, true, "FailedPreStopHook", "PreStopHook failed")
 	}
-	j.event(a.Name, false, "Killing", "%s", why)
+}
+
+func (j job) hook(ctx context.Context, c *corev1.Container, id string, handler *corev1.LifecycleHandler) error {
+	return j.deps.Handlers.Run(ctx, pod.HookTarget{Pod: j.pod, Container: c, ContainerID: id, Handler: handler, IP: j.address})
+}
+
+func (j job) stopContainer(ctx context.Context, a plan.StopContainer) error {
+	if !a.Quiet {
+		j.killing(a.Ending)
+	}
 	left := max(time.Until(a.Deadline), minimumGrace)
 	// The runtime counts whole seconds; never cut a started one short.
 	grace := time.Duration(math.Ceil(left.Seconds())) * time.Second
@@ -151,7 +198,7 @@ func (j job) stopContainer(ctx context.Context, a plan.StopContainer) error {
 }
 
 func (j job) removeContainer(ctx context.Context, a plan.RemoveContainer) error {
-	if err := j.deps.Containers.RemoveContainer(ctx, a.ID); err != nil {
+	if err := j.deps.Containers.RemoveContainer(ctx, a.ID); err != nil || a.KeepLog {
 		return err
 	}
 	return j.deps.Logs.RemoveContainer(j.ref, a.Name, a.ID, a.Attempt)
@@ -205,7 +252,7 @@ func fallbackReason(verb string) string {
 		return "CreatePodSandboxError"
 	case "StartContainer":
 		return "CreateContainerError"
-	case "StopContainer":
+	case "RunPreStop", "StopContainer":
 		return "KillContainerError"
 	case "StopSandbox", "RemoveSandbox":
 		return "KillPodSandboxError"
@@ -223,6 +270,8 @@ func actionID(a plan.Action) string {
 	switch a := a.(type) {
 	case plan.StartContainer:
 		return strconv.Itoa(a.Attempt)
+	case plan.RunPreStop:
+		return a.ID
 	case plan.StopContainer:
 		return a.ID
 	case plan.StopSandbox:
@@ -247,7 +296,7 @@ func phaseName(op *operation) string {
 		return "sandbox"
 	case plan.MountVolumes:
 		return "volumes"
-	case plan.StopSandbox, plan.RemoveSandbox, plan.StopContainer, plan.RemoveContainer, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
+	case plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
 	}
 	return op.Verb
 }

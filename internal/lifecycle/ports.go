@@ -34,6 +34,24 @@ type Containers interface {
 	RemoveContainer(ctx context.Context, id string) error
 }
 
+// Handlers runs lifecycle handlers: postStart and preStop hooks.
+type Handlers interface {
+	Run(ctx context.Context, t pod.HookTarget) error
+}
+
+// Probes runs the probes of containers and keeps what they come to.
+type Probes interface {
+	// Watch replaces the probes of the pod; with none it is forgotten.
+	Watch(p *corev1.Pod, targets []pod.ProbeTarget)
+	// Verdicts returns what the probes of the pod have come to, where they have.
+	Verdicts(uid types.UID) map[pod.ProbeKey]pod.Verdict
+}
+
+// Messages makes the files that containers may leave a last message in.
+type Messages interface {
+	Create(uid types.UID, container string) (path string, err error)
+}
+
 // Images makes images present on the node.
 type Images interface {
 	Ensure(ctx context.Context, req pod.ImageRequest) (pod.ImageResult, error)

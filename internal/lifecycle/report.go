@@ -19,6 +19,7 @@ func (w *worker) input(s *state) *pod.Input {
 	in := &pod.Input{
 		Now: s.now, Ref: w.ref, Pod: s.spec.Pod, Source: s.spec.Source, Stop: s.stop,
 		Observed: s.observed, Attempts: s.attempts, Hashes: s.hashes, Images: s.images,
+		Instances: s.instances, EndBy: s.endBy,
 		Volumes: s.volumes, Removed: s.removed, Prior: s.prior, Node: w.deps.Node(),
 		Running: make(map[pod.Target]pod.Operation, len(s.ops)),
 	}

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -59,6 +60,8 @@ type state struct {
 	done            map[pod.Work]success
 	images          map[string]pod.Image
 	hashes          map[string]string
+	instances       map[string]pod.Instance
+	endBy           time.Time
 	volumes         pod.Volumes
 	removed         pod.Removed
 	prior           corev1.PodStatus
@@ -71,6 +74,7 @@ type story struct {
 	phases   []pod.Phase
 	wasReady bool
 	told     map[plan.Note]bool
+	probed   bool // some probe was asked for
 }
 
 // success is the last time some work went well, and on what.
@@ -84,11 +88,12 @@ type success struct {
 func newState(a assignment, now time.Time) *state {
 	s := &state{
 		now: now, seen: now, stale: true,
-		ops:      map[pod.Target]*operation{},
-		attempts: map[pod.Work]pod.Attempt{},
-		done:     map[pod.Work]success{},
-		images:   map[string]pod.Image{},
-		story:    story{told: map[plan.Note]bool{}},
+		ops:       map[pod.Target]*operation{},
+		attempts:  map[pod.Work]pod.Attempt{},
+		done:      map[pod.Work]success{},
+		images:    map[string]pod.Image{},
+		instances: map[string]pod.Instance{},
+		story:     story{told: map[plan.Note]bool{}},
 	}
 	if a.spec.Pod != nil {
 		s.prior = a.spec.Pod.Status
@@ -107,8 +112,13 @@ func (s *state) accept(a assignment) {
 		s.hashes = hashes(a.spec.Pod)
 	}
 	s.gone = s.gone || a.gone
+	s.stopped(a.stop)
+}
+
+// stopped takes in a stop of the pod.
+func (s *state) stopped(stop *pod.Stop) {
 	before := s.stop
-	s.stop = s.stop.Merge(a.stop)
+	s.stop = s.stop.Merge(stop)
 	if !s.stop.Equal(before) {
 		s.note(fmt.Sprintf("stop asked: %s by %s", stopReason(s.stop), s.stop.Deadline.UTC().Format(time.RFC3339)))
 	}
@@ -134,13 +144,35 @@ func (s *state) adoptForeign(api *corev1.PodStatus) {
 // begin notes that an operation runs.
 func (s *state) begin(op *operation) {
 	s.ops[op.Target] = op
-	switch op.action.(type) {
+	switch a := op.action.(type) {
+	case plan.RunPreStop:
+		s.doom(a.Ending, true)
+	case plan.StopContainer:
+		s.doom(a.Ending, false)
 	case plan.MountVolumes:
 		s.removed.Volumes = false
 	case plan.CreateSandbox:
 		s.removed.Cgroup = false
 	default:
 	}
+}
+
+// doom notes that the end of an instance has begun.
+func (s *state) doom(e plan.Ending, hook bool) {
+	i := s.instances[e.ID]
+	i.StopBy, i.Replace, i.PreStopped = e.Deadline, i.Replace || e.Replace, i.PreStopped || hook
+	s.instances[e.ID] = i
+}
+
+// learn takes over what the probes have come to, and forgets the instances that
+// are gone.
+func (s *state) learn(verdicts map[pod.ProbeKey]pod.Verdict) {
+	for key, v := range verdicts {
+		s.instances[key.ContainerID] = s.instances[key.ContainerID].With(key.Kind, v)
+	}
+	maps.DeleteFunc(s.instances, func(id string, _ pod.Instance) bool {
+		return !slices.ContainsFunc(s.observed.Containers, func(c pod.Container) bool { return c.ID == id })
+	})
 }
 
 // end takes in how an operation ended. A failure leaves an attempt, a success
@@ -189,8 +221,13 @@ func (s *state) apply(r result) {
 	case plan.StartContainer:
 		// Each start makes sure of its image, as the pull policy says.
 		delete(s.images, a.Container.Name)
+		if id := r.outcome.hookFailed; id != "" {
+			i := s.instances[id]
+			i.HookFailed = true
+			s.instances[id] = i
+		}
 		s.stale = true
-	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox, plan.StopContainer, plan.RemoveContainer:
+	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer:
 		s.stale = true
 	}
 }
@@ -209,7 +246,7 @@ func (s *state) forgive() {
 		if !ok || work.Verb != pod.VerbStartContainer {
 			continue
 		}
-		if latest := s.observed.Latest(name); latest != nil && latest.State == pod.ContainerRunning {
+		if latest := s.observed.Latest(name); latest != nil && latest.State == pod.ContainerRunning && !s.instances[latest.ID].HookFailed {
 			delete(s.attempts, work)
 		}
 	}
@@ -242,7 +279,7 @@ func changesRuntime(a plan.Action) bool {
 	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox,
 		plan.StartContainer, plan.StopContainer, plan.RemoveContainer:
 		return true
-	case plan.EnsureImage, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
+	case plan.EnsureImage, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs, plan.RunPreStop:
 	}
 	return false
 }

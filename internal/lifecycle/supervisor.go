@@ -28,6 +28,9 @@ type Deps struct {
 	Observer   Observer
 	Sandboxes  Sandboxes
 	Containers Containers
+	Handlers   Handlers
+	Probes     Probes
+	Messages   Messages
 	Images     Images
 	Volumes    Volumes
 	Cgroups    Cgroups
@@ -75,6 +78,8 @@ type Inputs struct {
 	Desired  <-chan pod.Desired
 	Hints    <-chan pod.Hint
 	Listings <-chan []pod.Listing
+	// Verdicts names pods one of whose probes came to another verdict.
+	Verdicts <-chan types.UID
 	// NodeChanged asks every worker to look again: the network became ready.
 	NodeChanged <-chan struct{}
 }
@@ -109,6 +114,10 @@ func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 		case h := <-in.Hints:
 			if e := s.workers[h.UID]; e != nil {
 				e.hint(h.Why)
+			}
+		case uid := <-in.Verdicts:
+			if e := s.workers[uid]; e != nil {
+				e.nudge()
 			}
 		case <-in.NodeChanged:
 			for _, e := range s.workers {
@@ -308,8 +317,8 @@ func remainingGrace(p *corev1.Pod) time.Duration {
 // annotations have it.
 func hashes(p *corev1.Pod) map[string]string {
 	m := make(map[string]string, len(p.Spec.Containers))
-	for i := range p.Spec.Containers {
-		m[p.Spec.Containers[i].Name] = containerspec.Hash(&p.Spec.Containers[i])
+	for _, c := range pod.Containers(p) {
+		m[c.Name] = containerspec.Hash(c)
 	}
 	return m
 }

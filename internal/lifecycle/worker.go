@@ -37,6 +37,7 @@ type worker struct {
 	log     *zap.Logger
 	mailbox chan assignment
 	hints   chan string
+	news    chan struct{}
 	results chan result
 	view    atomic.Pointer[pod.View]
 	// superseded ends the view that readers have now.
@@ -52,6 +53,7 @@ func newWorker(ref pod.Ref, deps *Deps, first assignment) *worker {
 		log:     deps.Log.With(zap.String("pod", ref.String()), zap.String("uid", string(ref.UID))),
 		mailbox: make(chan assignment, 1),
 		hints:   make(chan string, 1),
+		news:    make(chan struct{}, 1),
 		results: make(chan result),
 		current: first,
 	}
@@ -74,11 +76,21 @@ func (w *worker) hint(why string) {
 	}
 }
 
+// nudge asks the worker to decide again on what its probes have come to; the
+// runtime need not be asked for that.
+func (w *worker) nudge() {
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+}
+
 // run drives the pod until nothing of it is left or ctx ends. It never leaves
 // an operation behind: the next worker for the pod would race it.
 func (w *worker) run(ctx context.Context) {
 	s := newState(w.current, time.Now())
 	defer w.drain(s)
+	defer w.unwatch(s)
 	for {
 		if s.stale {
 			w.observe(ctx, s)
@@ -86,8 +98,16 @@ func (w *worker) run(ctx context.Context) {
 		s.now = time.Now()
 		var p plan.Plan
 		if !s.stale || s.observed.At.IsZero() {
+			s.learn(w.deps.Probes.Verdicts(w.ref.UID))
 			in := w.input(s)
 			p = plan.Next(in)
+			if p.Stop != nil {
+				s.stopped(p.Stop)
+				continue
+			}
+			if s.endBy.IsZero() {
+				s.endBy = p.EndBy
+			}
 			s.guard(&p)
 			w.report(s, in, &p)
 			if p.Done {
@@ -98,8 +118,9 @@ func (w *worker) run(ctx context.Context) {
 				s.ops[t].abandon()
 			}
 			for _, a := range p.Actions {
-				w.start(ctx, s, a)
+				w.start(ctx, s, in, a)
 			}
+			w.probe(s, in)
 			w.publishView(s, &p)
 		}
 		if !w.wait(ctx, s, p.WakeAt) {
@@ -128,6 +149,8 @@ func (w *worker) wait(ctx context.Context, s *state, wake time.Time) bool {
 	case why := <-w.hints:
 		s.note("hint: " + why)
 		s.stale = true
+	case <-w.news:
+		s.note("hint: a probe came to another verdict")
 	case r := <-w.results:
 		w.settle(s, r)
 	case <-timer:
@@ -160,15 +183,19 @@ func (w *worker) observe(ctx context.Context, s *state) {
 }
 
 // start begins one action on a goroutine of its own.
-func (w *worker) start(ctx context.Context, s *state, a plan.Action) {
+func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Action) {
 	ctx, cancel := context.WithCancel(ctx)
 	op := &operation{action: a, cancel: cancel, Operation: pod.Operation{
 		Target: a.Target(), Verb: a.Verb(), Since: s.now, Constructive: plan.Constructive(a)}}
-	if stop, ok := a.(plan.StopContainer); ok {
-		op.Deadline = stop.Deadline
+	switch a := a.(type) {
+	case plan.RunPreStop:
+		op.Deadline = a.Deadline
+	case plan.StopContainer:
+		op.Deadline = a.Deadline
+	default:
 	}
 	s.begin(op)
-	j := job{ref: w.ref, pod: s.spec.Pod, source: s.spec.Source, volumes: s.volumes, deps: w.deps}
+	j := job{ref: w.ref, pod: s.spec.Pod, source: s.spec.Source, volumes: s.volumes, address: plan.Address(in), deps: w.deps}
 	go func() {
 		defer cancel()
 		r := result{op: op}
@@ -183,6 +210,18 @@ func (w *worker) start(ctx context.Context, s *state, a plan.Action) {
 	}()
 }
 
+// probe has the probes run that are wanted now.
+func (w *worker) probe(s *state, in *pod.Input) {
+	if s.spec.Pod == nil {
+		return
+	}
+	targets := plan.Probes(in)
+	if len(targets) > 0 || s.probed {
+		w.deps.Probes.Watch(s.spec.Pod, targets)
+	}
+	s.probed = len(targets) > 0
+}
+
 // settle takes in the result of an operation.
 func (w *worker) settle(s *state, r result) {
 	took := time.Since(r.op.Since)
@@ -190,6 +229,13 @@ func (w *worker) settle(s *state, r result) {
 		h(r.op.Verb, took, r.err)
 	}
 	s.end(r, took, time.Now())
+}
+
+// unwatch ends the probes of a pod nobody looks after any more.
+func (w *worker) unwatch(s *state) {
+	if s.probed {
+		w.deps.Probes.Watch(s.spec.Pod, nil)
+	}
 }
 
 // drain cancels what runs and waits for it.

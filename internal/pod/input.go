@@ -69,6 +69,11 @@ type Input struct {
 	// Running holds the operations in flight, Attempts what failed last.
 	Running  map[Target]Operation
 	Attempts map[Work]Attempt
+	// Instances holds what the agent itself knows of container instances, by ID.
+	Instances map[string]Instance
+	// EndBy is when the processes of a pod whose work is done must have ended;
+	// zero until that was decided.
+	EndBy time.Time
 	// Hashes holds, per container of the spec, its hash as the runtime's
 	// annotation has it.
 	Hashes map[string]string

@@ -42,7 +42,7 @@ func Containers(p *corev1.Pod) iter.Seq2[Kind, *corev1.Container] {
 	return func(yield func(Kind, *corev1.Container) bool) {
 		for i := range p.Spec.InitContainers {
 			c := &p.Spec.InitContainers[i]
-			if !yield(initKind(c), c) {
+			if !yield(InitKind(c), c) {
 				return
 			}
 		}
@@ -72,7 +72,8 @@ func Find(p *corev1.Pod, name string) (*corev1.Container, Kind) {
 	return nil, KindRegular
 }
 
-func initKind(c *corev1.Container) Kind {
+// InitKind tells a sidecar from an init container that ends.
+func InitKind(c *corev1.Container) Kind {
 	if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 		return KindSidecar
 	}

@@ -81,6 +81,10 @@ type Container struct {
 	// run long enough to be forgiven; -1 when the instance does not say (one
 	// that a kubelet started).
 	CrashCount int
+	// PreStop is the handler to be run before the container is stopped, as it was
+	// when the container was made: for pods whose spec is lost. Ports are numbers
+	// in it. Nil when there is none. It is not to be changed.
+	PreStop *corev1.LifecycleHandler
 }
 
 // Live reports whether the container has, or may have, a process.

@@ -37,24 +37,11 @@ func (in *Input) UsableSandbox() (*Sandbox, string) {
 	return s, ""
 }
 
-// Restartable reports whether a container that exited with the code is started
-// again by the pod's restartPolicy.
-func Restartable(p *corev1.Pod, exitCode int32) bool {
-	switch p.Spec.RestartPolicy {
-	case corev1.RestartPolicyNever:
-		return false
-	case corev1.RestartPolicyOnFailure:
-		return exitCode != 0
-	case corev1.RestartPolicyAlways:
-	}
-	return true
-}
-
 // OwnCondition reports whether the node agent alone writes the condition.
 func OwnCondition(t corev1.PodConditionType) bool {
 	switch t {
 	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady,
-		corev1.ContainersReady, corev1.PodScheduled:
+		corev1.ContainersReady, corev1.PodScheduled, corev1.AllContainersRestarting:
 		return true
 	default:
 		return false
@@ -64,20 +51,6 @@ func OwnCondition(t corev1.PodConditionType) bool {
 // Terminal reports whether the phase is one a pod never leaves.
 func Terminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
-}
-
-// Finished reports whether the container has ended for good. Where the runtime
-// has forgotten the instance, the last published status is the witness: a
-// container that must not run twice does not.
-func (in *Input) Finished(c *corev1.Container) bool {
-	if in.Busy(ContainerTarget(c.Name)) {
-		return false
-	}
-	if latest := in.Latest(c.Name); latest != nil {
-		return latest.State == ContainerExited && !Restartable(in.Pod, latest.ExitCode)
-	}
-	prior := in.PriorContainer(c.Name)
-	return prior != nil && prior.State.Terminated != nil && !Restartable(in.Pod, prior.State.Terminated.ExitCode)
 }
 
 // FailedImage returns how the container's image could last not be had.
@@ -107,29 +80,17 @@ func (in *Input) Latest(name string) *Container {
 	return latest
 }
 
-// PriorContainer returns the last published status of a container, or nil.
+// PriorContainer returns the last published status of a container of any kind,
+// or nil.
 func (in *Input) PriorContainer(name string) *corev1.ContainerStatus {
-	for i := range in.Prior.ContainerStatuses {
-		if in.Prior.ContainerStatuses[i].Name == name {
-			return &in.Prior.ContainerStatuses[i]
+	for _, list := range [][]corev1.ContainerStatus{in.Prior.ContainerStatuses, in.Prior.InitContainerStatuses, in.Prior.EphemeralContainerStatuses} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
 		}
 	}
 	return nil
-}
-
-// Restart returns when the container's dead instance may be followed by the
-// next one; nil while it is not dead or not to be restarted.
-func (in *Input) Restart(c *corev1.Container) *Restart {
-	latest := in.Latest(c.Name)
-	if latest == nil || latest.State != ContainerExited || !Restartable(in.Pod, latest.ExitCode) {
-		return nil
-	}
-	limit := in.Node.MaxBackoff
-	if limit <= 0 {
-		limit = MaxBackoff
-	}
-	r := RestartAfter(latest, in.Hashes[c.Name], limit)
-	return &r
 }
 
 // Ended reports whether a stopped pod has nothing left that runs or is being
@@ -139,7 +100,7 @@ func (in *Input) Ended() bool {
 		return false
 	}
 	for _, op := range in.Running {
-		if op.Constructive || strings.HasPrefix(string(op.Target), containerPrefix) && op.Verb == VerbStopContainer {
+		if op.Constructive || op.Verb == VerbStopContainer || op.Verb == VerbRunPreStop {
 			return false
 		}
 	}
@@ -168,16 +129,9 @@ func Unsupported(p *corev1.Pod) string {
 		}
 	}
 	s := &p.Spec
-	add(len(s.InitContainers) > 0, "initContainers")
 	add(len(s.ResourceClaims) > 0, "resourceClaims")
 	add(s.HostUsers != nil && !*s.HostUsers, "hostUsers: false")
-	for i := range s.Containers {
-		c := &s.Containers[i]
-		add(c.LivenessProbe != nil, "livenessProbe of container %s", c.Name)
-		add(c.ReadinessProbe != nil, "readinessProbe of container %s", c.Name)
-		add(c.StartupProbe != nil, "startupProbe of container %s", c.Name)
-		add(c.Lifecycle != nil, "lifecycle of container %s", c.Name)
-		add(c.RestartPolicy != nil || len(c.RestartPolicyRules) > 0, "restartPolicy of container %s", c.Name)
+	for _, c := range Containers(p) {
 		add(len(c.VolumeDevices) > 0, "volumeDevices of container %s", c.Name)
 	}
 	if len(missing) == 0 {

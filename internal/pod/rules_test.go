@@ -73,7 +73,7 @@ func TestRestartAfter(t *testing.T) {
 	}
 	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := RestartAfter(c.dead, c.hash, c.limit)
+			r := RestartAfter(c.dead, c.hash, c.limit, false)
 			end := c.dead.FinishedAt
 			if end.IsZero() {
 				end = c.dead.CreatedAt
@@ -209,11 +209,11 @@ func TestLatestAndFinished(t *testing.T) {
 				t.Errorf("the latest is %q, want %q", id, c.latest)
 			}
 			spec := &corev1.Container{Name: "c"}
-			if got := in.Finished(spec); got != c.finished {
+			if got := in.Finished(KindRegular, spec); got != c.finished {
 				t.Errorf("finished: %t", got)
 			}
 			in.Running = map[Target]Operation{ContainerTarget("c"): {}}
-			if in.Finished(spec) {
+			if in.Finished(KindRegular, spec) {
 				t.Error("finished although something is done with it")
 			}
 		})
@@ -221,19 +221,13 @@ func TestLatestAndFinished(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	no, policy := false, corev1.ContainerRestartPolicyAlways
+	no := false
 	for want, spec := range map[string]corev1.PodSpec{
-		"":                               {Containers: []corev1.Container{{Name: "c", Command: []string{"x"}}}, HostNetwork: true},
-		"initContainers":                 {InitContainers: []corev1.Container{{}}},
-		"resourceClaims":                 {ResourceClaims: []corev1.PodResourceClaim{{}}},
-		"hostUsers: false":               {HostUsers: &no},
-		"livenessProbe of container c":   {Containers: []corev1.Container{{Name: "c", LivenessProbe: &corev1.Probe{}}}},
-		"readinessProbe of container c":  {Containers: []corev1.Container{{Name: "c", ReadinessProbe: &corev1.Probe{}}}},
-		"startupProbe of container c":    {Containers: []corev1.Container{{Name: "c", StartupProbe: &corev1.Probe{}}}},
-		"lifecycle of container c":       {Containers: []corev1.Container{{Name: "c", Lifecycle: &corev1.Lifecycle{}}}},
-		"restartPolicy of container c":   {Containers: []corev1.Container{{Name: "c", RestartPolicy: &policy}}},
-		"volumeDevices of container c":   {Containers: []corev1.Container{{Name: "c", VolumeDevices: []corev1.VolumeDevice{{}}}}},
-		"initContainers, resourceClaims": {InitContainers: []corev1.Container{{}}, ResourceClaims: []corev1.PodResourceClaim{{}}},
+		"":                                 {Containers: []corev1.Container{{Name: "c", Command: []string{"x"}}}, InitContainers: []corev1.Container{{}}, HostNetwork: true},
+		"resourceClaims":                   {ResourceClaims: []corev1.PodResourceClaim{{}}},
+		"hostUsers: false":                 {HostUsers: &no},
+		"volumeDevices of container c":     {InitContainers: []corev1.Container{{Name: "c", VolumeDevices: []corev1.VolumeDevice{{}}}}},
+		"resourceClaims, hostUsers: false": {HostUsers: &no, ResourceClaims: []corev1.PodResourceClaim{{}}},
 	} {
 		got := Unsupported(&corev1.Pod{Spec: spec})
 		if (got == "") != (want == "") || !strings.HasSuffix(got, want) {

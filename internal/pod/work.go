@@ -21,6 +21,7 @@ const (
 const (
 	VerbEnsureImage    = "EnsureImage"
 	VerbStartContainer = "StartContainer"
+	VerbRunPreStop     = "RunPreStop"
 	VerbStopContainer  = "StopContainer"
 )
 
@@ -128,9 +129,13 @@ type Restart struct {
 // minutes is forgiven. hash is the container's hash in the spec: an edited
 // container starts afresh.
 //
+// An instance that was replaced, because it failed a probe or its definition
+// changed, is followed at once if it has lived for longer than the delay of the
+// restart before: so the kubelet counts, which looks at the exit before.
+//
 // Nothing has to be remembered for it, so an agent that was killed goes on
 // with the same delays.
-func RestartAfter(dead *Container, hash string, limit time.Duration) Restart {
+func RestartAfter(dead *Container, hash string, limit time.Duration, replaced bool) Restart {
 	end := dead.FinishedAt
 	if end.IsZero() {
 		end = dead.CreatedAt
@@ -149,6 +154,9 @@ func RestartAfter(dead *Container, hash string, limit time.Duration) Restart {
 	}
 	if crashes == 0 {
 		return Restart{At: end, CrashCount: 1}
+	}
+	if replaced && (crashes == 1 || end.Sub(dead.CreatedAt) >= double(min(backoffBase, limit), crashes-2, limit)) {
+		return Restart{At: end, CrashCount: crashes + 1}
 	}
 	delay := double(min(backoffBase, limit), crashes-1, limit)
 	return Restart{At: end.Add(delay), Delay: delay, CrashCount: crashes + 1}

@@ -17,13 +17,11 @@ func Compute(in *pod.Input) corev1.PodStatus {
 		return corev1.PodStatus{}
 	}
 	s := corev1.PodStatus{
-		ObservedGeneration:         in.Pod.Generation,
-		QOSClass:                   in.Prior.QOSClass,
-		StartTime:                  in.Prior.StartTime,
-		NominatedNodeName:          in.Prior.NominatedNodeName,
-		ResourceClaimStatuses:      in.Prior.ResourceClaimStatuses,
-		InitContainerStatuses:      in.Prior.InitContainerStatuses,
-		EphemeralContainerStatuses: in.Prior.EphemeralContainerStatuses,
+		ObservedGeneration:    in.Pod.Generation,
+		QOSClass:              in.Prior.QOSClass,
+		StartTime:             in.Prior.StartTime,
+		NominatedNodeName:     in.Prior.NominatedNodeName,
+		ResourceClaimStatuses: in.Prior.ResourceClaimStatuses,
 	}
 	if s.QOSClass == "" {
 		s.QOSClass = pod.QOS(in.Pod)
@@ -31,15 +29,19 @@ func Compute(in *pod.Input) corev1.PodStatus {
 	if s.StartTime == nil {
 		s.StartTime = &metav1.Time{Time: in.Now}
 	}
-	s.ContainerStatuses = containers(in)
+	containers(in, &s)
+	if in.Ended() {
+		loseRest(in, &s)
+	}
 	s.Resources, s.AllocatedResources = resources(in.Pod)
 	setPhase(in, &s)
 	if pod.Terminal(s.Phase) {
 		forgetWaits(in, s.ContainerStatuses)
+		forgetWaits(in, s.InitContainerStatuses)
 	}
 	setAddresses(in, &s)
 	s.Conditions = conditions(in, &s)
-	normalise(&s)
+	normalise(in.Pod, &s)
 	return s
 }
 
@@ -61,7 +63,7 @@ func resources(p *corev1.Pod) (*corev1.ResourceRequirements, corev1.ResourceList
 // the stop decides.
 func setPhase(in *pod.Input, s *corev1.PodStatus) {
 	ended := in.Ended()
-	s.Phase = phase(in, s.ContainerStatuses, ended)
+	s.Phase = phase(in, s, ended)
 	switch {
 	case up(in):
 		if pod.Terminal(s.Phase) {
@@ -87,47 +89,6 @@ func setPhase(in *pod.Input, s *corev1.PodStatus) {
 // up reports whether anything of the pod may still run.
 func up(in *pod.Input) bool {
 	return in.Observed.AnyLive() || len(in.Observed.ReadySandboxes()) > 0
-}
-
-// phase follows the kubelet's getPhase for regular containers.
-func phase(in *pod.Input, statuses []corev1.ContainerStatus, ended bool) corev1.PodPhase {
-	var running, waiting, stopped, succeeded int
-	for i := range statuses {
-		st := &statuses[i]
-		switch {
-		case st.State.Running != nil:
-			running++
-		case st.State.Terminated != nil:
-			stopped++
-			if st.State.Terminated.ExitCode == 0 {
-				succeeded++
-			}
-		case st.LastTerminationState.Terminated != nil:
-			stopped++
-		default:
-			waiting++
-		}
-	}
-	policy := in.Pod.Spec.RestartPolicy
-	if ended && in.Source == pod.SourceAPI {
-		policy = corev1.RestartPolicyNever
-	}
-	switch {
-	case waiting > 0:
-		return corev1.PodPending
-	case running > 0:
-		return corev1.PodRunning
-	case stopped == 0:
-		return corev1.PodPending
-	case policy == corev1.RestartPolicyOnFailure, policy == corev1.RestartPolicyNever:
-		if stopped == succeeded {
-			return corev1.PodSucceeded
-		}
-		if policy == corev1.RestartPolicyNever {
-			return corev1.PodFailed
-		}
-	}
-	return corev1.PodRunning
 }
 
 // forgetWaits takes back why containers do not start: in a pod that is over none
@@ -168,9 +129,14 @@ func setAddresses(in *pod.Input, s *corev1.PodStatus) {
 	}
 }
 
-// normalise cuts times to seconds, as the API stores them, and orders the
-// container statuses by name, as the kubelet does.
-func normalise(s *corev1.PodStatus) {
+// messageLimit is how many bytes of termination messages a pod may have in all
+// (API: TerminationMessagePath).
+const messageLimit = 12 << 10
+
+// normalise cuts times to seconds, as the API stores them, and messages to each
+// container's share, and orders the container statuses by name, as the kubelet
+// does; those of init containers stay in spec order.
+func normalise(p *corev1.Pod, s *corev1.PodStatus) {
 	if s.StartTime != nil {
 		t := s.StartTime.Rfc3339Copy()
 		s.StartTime = &t
@@ -178,14 +144,19 @@ func normalise(s *corev1.PodStatus) {
 	for i := range s.Conditions {
 		s.Conditions[i].LastTransitionTime = s.Conditions[i].LastTransitionTime.Rfc3339Copy()
 	}
-	for i := range s.ContainerStatuses {
-		normaliseState(&s.ContainerStatuses[i].State)
-		normaliseState(&s.ContainerStatuses[i].LastTerminationState)
+	share := messageLimit / max(len(p.Spec.Containers)+len(p.Spec.InitContainers)+len(p.Spec.EphemeralContainers), 1)
+	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+		for i := range list {
+			normaliseState(&list[i].State, share)
+			normaliseState(&list[i].LastTerminationState, share)
+		}
 	}
-	slices.SortFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	byName := func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(s.ContainerStatuses, byName)
+	slices.SortFunc(s.EphemeralContainerStatuses, byName)
 }
 
-func normaliseState(s *corev1.ContainerState) {
+func normaliseState(s *corev1.ContainerState, share int) {
 	if r := s.Running; r != nil {
 		s.Running = &corev1.ContainerStateRunning{StartedAt: r.StartedAt.Rfc3339Copy()}
 	}
@@ -197,6 +168,7 @@ func normaliseState(s *corev1.ContainerState) {
 			// of a container that was lost is not known.
 			c.StartedAt = metav1.Unix(0, 0).Rfc3339Copy()
 		}
+		c.Message = c.Message[:min(len(c.Message), share)]
 		s.Terminated = &c
 	}
 }

@@ -22,10 +22,13 @@ func conditions(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
 	containersReady := containersReady(in, s)
 	own := []corev1.PodCondition{
 		readyToStart(in),
-		{Type: corev1.PodInitialized, Status: corev1.ConditionTrue, Reason: completed(s)},
+		initialized(in, s),
 		podReady(in, containersReady, list),
 		containersReady,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+	}
+	if pod.MayRestartAll(in.Pod) {
+		own = append(own, allRestarting(in, s))
 	}
 	for _, c := range own {
 		c.ObservedGeneration = in.Pod.Generation
@@ -38,11 +41,52 @@ func conditions(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
 	return list
 }
 
-func completed(s *corev1.PodStatus) string {
+// initialized follows the kubelet's GeneratePodInitializedCondition. A pod that
+// was initialized stays so while all its containers are restarted.
+func initialized(in *pod.Input, s *corev1.PodStatus) corev1.PodCondition {
+	c := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
 	if s.Phase == corev1.PodSucceeded {
-		return "PodCompleted"
+		c.Reason = "PodCompleted"
+		return c
 	}
-	return ""
+	for i := range s.ContainerStatuses {
+		if st := &s.ContainerStatuses[i]; st.State.Running != nil || last(st) != nil {
+			return c
+		}
+	}
+	var incomplete []string
+	for i := range in.Pod.Spec.InitContainers {
+		spec, st := &in.Pod.Spec.InitContainers[i], &s.InitContainerStatuses[i]
+		passed := st.Ready
+		if pod.InitKind(spec) == pod.KindSidecar {
+			passed = st.Started != nil && *st.Started
+		}
+		if !passed {
+			incomplete = append(incomplete, spec.Name)
+		}
+	}
+	prior := find(in.Prior.Conditions, c.Type)
+	if len(incomplete) == 0 || prior != nil && prior.Status == corev1.ConditionTrue {
+		return c
+	}
+	c.Status, c.Reason = corev1.ConditionFalse, "ContainersNotInitialized"
+	c.Message = fmt.Sprintf("containers with incomplete status: %s", incomplete)
+	return c
+}
+
+// allRestarting says that all containers are being taken away to start anew
+// (KEP-5532).
+func allRestarting(in *pod.Input, s *corev1.PodStatus) corev1.PodCondition {
+	c := corev1.PodCondition{Type: corev1.AllContainersRestarting, Status: corev1.ConditionFalse}
+	switch {
+	case s.Phase == corev1.PodSucceeded:
+		c.Reason = "PodCompleted"
+	case s.Phase == corev1.PodFailed:
+		c.Reason = "PodFailed"
+	case in.RestartingAll() && !in.Cleared():
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "RestartAllContainersStarted", "container exited with restart policy rule"
+	}
+	return c
 }
 
 func readyToStart(in *pod.Input) corev1.PodCondition {
@@ -76,12 +120,14 @@ func containersReady(in *pod.Input, s *corev1.PodStatus) corev1.PodCondition {
 	case corev1.PodPending, corev1.PodRunning, corev1.PodUnknown:
 	}
 	var unready []string
+	for i := range in.Pod.Spec.InitContainers {
+		if spec := &in.Pod.Spec.InitContainers[i]; pod.InitKind(spec) == pod.KindSidecar && !s.InitContainerStatuses[i].Ready {
+			unready = append(unready, spec.Name)
+		}
+	}
 	for i := range in.Pod.Spec.Containers {
-		name := in.Pod.Spec.Containers[i].Name
-		for j := range s.ContainerStatuses {
-			if s.ContainerStatuses[j].Name == name && !s.ContainerStatuses[j].Ready {
-				unready = append(unready, name)
-			}
+		if !s.ContainerStatuses[i].Ready {
+			unready = append(unready, in.Pod.Spec.Containers[i].Name)
 		}
 	}
 	if len(unready) > 0 {

@@ -11,45 +11,90 @@ import (
 
 const (
 	statusUnknown = "ContainerStatusUnknown"
+	restartingAll = "RestartingAllContainers"
+	clearedAway   = "The container is removed because RestartAllContainers in place"
+	initForgotten = "Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally"
 	lostAtEnd     = "The container could not be located when the pod was terminated"
 	lostRunning   = "The container could not be located when the pod was deleted.  The container used to be Running"
 	// lostExitCode says "an error" where the real exit code is lost.
 	lostExitCode = 137
 )
 
-// containers returns the status of each regular container of the spec.
-func containers(in *pod.Input) []corev1.ContainerStatus {
-	list := make([]corev1.ContainerStatus, 0, len(in.Pod.Spec.Containers))
-	for i := range in.Pod.Spec.Containers {
-		c := &in.Pod.Spec.Containers[i]
-		st := container(in, c)
-		setReady(&st)
-		list = append(list, st)
+// containers fills in the status of each container of the spec, in spec order.
+func containers(in *pod.Input, s *corev1.PodStatus) {
+	s.ContainerStatuses = make([]corev1.ContainerStatus, 0, len(in.Pod.Spec.Containers))
+	for k, c := range pod.Containers(in.Pod) {
+		st := container(in, k, c)
+		setReady(in, k, c, &st)
+		switch k {
+		case pod.KindInit, pod.KindSidecar:
+			s.InitContainerStatuses = append(s.InitContainerStatuses, st)
+		case pod.KindRegular:
+			s.ContainerStatuses = append(s.ContainerStatuses, st)
+		case pod.KindEphemeral:
+			s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, st)
+		}
 	}
-	return list
 }
 
-func container(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
+func container(in *pod.Input, k pod.Kind, c *corev1.Container) corev1.ContainerStatus {
 	var st corev1.ContainerStatus
 	if latest := in.Latest(c.Name); latest != nil {
-		st = observed(in, c, latest)
+		st = observed(in, k, c, latest)
 	} else {
-		st = unobserved(in, c)
+		st = unobserved(in, k, c)
 	}
 	st.VolumeMounts = volumeMounts(in, c)
 	if st.ContainerID != "" {
 		st.Resources = c.Resources.DeepCopy()
 		st.AllocatedResources = c.Resources.Requests
 	}
-	if in.Ended() && st.State.Terminated == nil {
-		st.State = corev1.ContainerState{Terminated: lost(lostAtEnd)}
-	}
 	return st
 }
 
+// loseRest says of the containers of a pod that has ended what is known of those
+// without an end: that they are lost. Regular containers of a pod that never
+// got to them are not, nor are the init containers behind the last that ran.
+func loseRest(in *pod.Input, s *corev1.PodStatus) {
+	inits := s.InitContainerStatuses
+	moved := len(inits) == 0
+	for i := range s.ContainerStatuses {
+		st := &s.ContainerStatuses[i]
+		moved = moved || st.LastTerminationState.Terminated != nil || st.State.Waiting == nil
+	}
+	tried := min(1, len(inits))
+	for i := range inits {
+		if inits[i].State.Waiting == nil || inits[i].LastTerminationState.Terminated != nil {
+			tried = i + 1
+		}
+	}
+	if n := len(inits); n > 0 {
+		end := last(&inits[n-1])
+		sidecar := pod.InitKind(&in.Pod.Spec.InitContainers[n-1]) == pod.KindSidecar
+		moved = moved || !sidecar && end != nil && end.ExitCode == 0
+	}
+	if moved {
+		lose(s.ContainerStatuses)
+	}
+	lose(inits[:tried])
+}
+
+func lose(list []corev1.ContainerStatus) {
+	no := false
+	for i := range list {
+		if list[i].State.Terminated == nil {
+			list[i].State = corev1.ContainerState{Terminated: lost(lostAtEnd)}
+			list[i].Started, list[i].Ready = &no, false
+		}
+	}
+}
+
 // observed is the status of a container the runtime has an instance of.
-func observed(in *pod.Input, c *corev1.Container, latest *pod.Container) corev1.ContainerStatus {
+func observed(in *pod.Input, k pod.Kind, c *corev1.Container, latest *pod.Container) corev1.ContainerStatus {
 	st := fromInstance(in, latest)
+	if st.State.Running != nil && in.InHook(c) {
+		st.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}}
+	}
 	if prev := in.Observed.Previous(latest); prev != nil {
 		st.LastTerminationState = corev1.ContainerState{Terminated: terminated(in, prev)}
 	} else if prior := in.PriorContainer(c.Name); prior != nil && prior.RestartCount >= st.RestartCount {
@@ -63,7 +108,7 @@ func observed(in *pod.Input, c *corev1.Container, latest *pod.Container) corev1.
 			st.User = prior.User // a runtime that removes the container no longer knows
 		}
 	}
-	if w := waitingReason(in, c); w != nil {
+	if w := waitingReason(in, k, c); w != nil {
 		if st.State.Terminated != nil {
 			st.LastTerminationState = st.State
 		}
@@ -100,12 +145,13 @@ func fromInstance(in *pod.Input, i *pod.Container) corev1.ContainerStatus {
 
 // unobserved is the status of a container the runtime has no instance of: one
 // that never started, or one whose instance was lost.
-func unobserved(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
+func unobserved(in *pod.Input, k pod.Kind, c *corev1.Container) corev1.ContainerStatus {
 	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image}
 	st.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}
 	prior := in.PriorContainer(c.Name)
 	if prior != nil {
-		if prior.State.Terminated != nil && (in.Stop != nil || in.Finished(c)) {
+		over := in.Stop != nil || in.Finished(k, c) || k == pod.KindEphemeral || k == pod.KindInit && prior.State.Terminated != nil && prior.State.Terminated.ExitCode == 0
+		if prior.State.Terminated != nil && over && !in.RestartingAll() {
 			return *prior
 		}
 		st.RestartCount, st.LastTerminationState = prior.RestartCount, prior.LastTerminationState
@@ -116,6 +162,14 @@ func unobserved(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
 			return *prior
 		}
 		switch {
+		case in.RestartingAll() && prior.State.Waiting == nil:
+			st.State.Waiting = &corev1.ContainerStateWaiting{Reason: restartingAll, Message: clearedAway}
+			st.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Reason: restartingAll, Message: clearedAway, ExitCode: lostExitCode}
+			st.RestartCount++
+			st.ContainerID = ""
+			return st
+		case in.RestartingAll() && prior.State.Waiting.Reason == restartingAll:
+			st.State.Waiting = prior.State.Waiting.DeepCopy()
 		case prior.State.Terminated != nil:
 			st.LastTerminationState = prior.State
 		case prior.State.Running != nil:
@@ -125,23 +179,34 @@ func unobserved(in *pod.Input, c *corev1.Container) corev1.ContainerStatus {
 			}
 		}
 	}
-	if w := waitingReason(in, c); w != nil {
+	if k == pod.KindInit && in.InitReached() == len(in.Pod.Spec.InitContainers) {
+		return forgotten(st)
+	}
+	if w := waitingReason(in, k, c); w != nil {
 		st.State.Waiting = w
 	}
 	return st
 }
 
+// forgotten is the status of an init container that neither the runtime nor the
+// API remembers, in a pod that has got to its regular containers.
+func forgotten(st corev1.ContainerStatus) corev1.ContainerStatus {
+	st.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed", Message: initForgotten}}
+	return st
+}
+
 // waitingReason says why a container that should run does not; nil when there
 // is nothing special to say.
-func waitingReason(in *pod.Input, c *corev1.Container) *corev1.ContainerStateWaiting {
+func waitingReason(in *pod.Input, k pod.Kind, c *corev1.Container) *corev1.ContainerStateWaiting {
 	latest := in.Latest(c.Name)
-	if in.Stop != nil || pod.Terminal(in.Prior.Phase) || in.Finished(c) || latest != nil && latest.State == pod.ContainerRunning {
+	runs := latest != nil && latest.State == pod.ContainerRunning && !in.Instances[latest.ID].HookFailed
+	if in.Stop != nil || pod.Terminal(in.Prior.Phase) || in.Finished(k, c) || runs {
 		return nil
 	}
 	if missing := pod.Unsupported(in.Pod); missing != "" {
 		return &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: missing}
 	}
-	if r := in.Restart(c); r != nil && in.Now.Before(r.At) {
+	if r := in.Restart(k, c); r != nil && in.Now.Before(r.At) {
 		return &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
 			Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", r.Delay, c.Name, pod.LongName(in.Ref))}
 	}
@@ -190,10 +255,22 @@ func containerID(in *pod.Input, i *pod.Container) string {
 	return in.Node.RuntimeName + "://" + i.ID
 }
 
-// setReady sets started and ready: with no probe, a container that runs is both.
-func setReady(st *corev1.ContainerStatus) {
-	running := st.State.Running != nil
-	st.Started, st.Ready = &running, running
+// setReady sets started and ready: by the probes for what is to go on running,
+// by its end for an init container. Ephemeral containers are never either.
+func setReady(in *pod.Input, k pod.Kind, c *corev1.Container, st *corev1.ContainerStatus) {
+	if k == pod.KindEphemeral {
+		st.Started, st.Ready = nil, false
+		return
+	}
+	latest := in.Latest(c.Name)
+	if latest == nil && st.State.Running != nil {
+		return // the runtime was not asked yet: as published
+	}
+	started := st.State.Running != nil && in.Started(c, latest)
+	st.Started, st.Ready = &started, started && in.Ready(c, latest)
+	if k == pod.KindInit {
+		st.Ready = st.State.Terminated != nil && st.State.Terminated.ExitCode == 0
+	}
 }
 
 func volumeMounts(in *pod.Input, c *corev1.Container) []corev1.VolumeMountStatus {

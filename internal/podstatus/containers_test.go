@@ -78,7 +78,7 @@ func TestContainerStates(t *testing.T) {
 		"config wrong":             {in: given(always, "made"), change: []func(*pod.Input){startFailed("CreateContainerConfigError", "m")}, state: "waiting CreateContainerConfigError: m", last: "none"},
 		"failed, but runs by now":  {in: given(always, "run"), change: []func(*pod.Input){startFailed("CreateContainerError", "m")}, state: "running", last: "none"},
 		"failed, and stopped":      {in: given(always, "new"), change: []func(*pod.Input){startFailed("CreateContainerError", "m"), stop}, state: lostAtEnd, last: "none"},
-		"not supported":            {in: given(always, "new"), change: []func(*pod.Input){func(in *pod.Input) { in.Pod.Spec.Containers[0].LivenessProbe = &corev1.Probe{} }}, state: "waiting CreateContainerConfigError: not supported by this version of nodeagent: livenessProbe of container c0", last: "none"},
+		"not supported":            {in: given(always, "new"), change: []func(*pod.Input){func(in *pod.Input) { in.Pod.Spec.ResourceClaims = make([]corev1.PodResourceClaim, 1) }}, state: "waiting CreateContainerConfigError: not supported by this version of nodeagent: resourceClaims", last: "none"},
 		"init containers": {in: given(always, "made"), change: []func(*pod.Input){func(in *pod.Input) {
 			in.Pod.Spec.InitContainers = make([]corev1.Container, 1)
 			stop(in)

@@ -95,7 +95,7 @@ func shuffle(t *rapid.T, in *pod.Input, when string) {
 	if draw("start failed") && idle {
 		startFailed("CreateContainerError", "m")(in)
 	}
-	if draw("start runs") && !in.Finished(&in.Pod.Spec.Containers[0]) {
+	if draw("start runs") && !in.Finished(pod.KindRegular, &in.Pod.Spec.Containers[0]) {
 		op(pod.VerbStartContainer, true)(in)
 	}
 	if draw("not looked") {

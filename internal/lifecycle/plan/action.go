@@ -52,22 +52,45 @@ type StartContainer struct {
 	CrashCount int
 	Image      pod.Image
 	Created    string
+	// Joins is the container whose processes an ephemeral container is to see, and
+	// JoinID its instance; both empty: those of the pod's own choice.
+	Joins, JoinID string
 }
 
-// StopContainer sends SIGTERM, and SIGKILL at Deadline. Why is the text of the
-// Killing event; empty means the kubelet's "Stopping container NAME".
+// RunPreStop runs the preStop hook of a container that is about to be stopped,
+// until its end or Deadline. A hook that fails stops nothing.
+type RunPreStop struct {
+	Ending
+	Container *corev1.Container
+	Handler   *corev1.LifecycleHandler
+}
+
+// StopContainer sends SIGTERM, and SIGKILL at Deadline.
 type StopContainer struct {
+	Ending
+	// Quiet says that users were told when the preStop hook was begun.
+	Quiet bool
+}
+
+// Ending is how one container instance comes to its end.
+type Ending struct {
 	ID       string
 	Name     string
 	Deadline time.Time
-	Why      string
+	// Why is the text of the Killing event; empty means the kubelet's "Stopping
+	// container NAME".
+	Why string
+	// Replace says that the container is to run again, whatever its exit code.
+	Replace bool
 }
 
-// RemoveContainer removes a dead container instance and its log.
+// RemoveContainer removes a dead container instance and, unless KeepLog is set,
+// its log.
 type RemoveContainer struct {
 	ID      string
 	Name    string
 	Attempt int
+	KeepLog bool
 }
 
 func (MountVolumes) action()    {}
@@ -79,6 +102,7 @@ func (CreateSandbox) action()   {}
 func (StopSandbox) action()     {}
 func (RemoveSandbox) action()   {}
 func (StartContainer) action()  {}
+func (RunPreStop) action()      {}
 func (StopContainer) action()   {}
 func (RemoveContainer) action() {}
 
@@ -108,6 +132,9 @@ func (RemoveSandbox) Target() pod.Target { return pod.TargetSandbox }
 
 // Target implements [Action].
 func (a StartContainer) Target() pod.Target { return pod.ContainerTarget(a.Container.Name) }
+
+// Target implements [Action].
+func (a RunPreStop) Target() pod.Target { return pod.ContainerTarget(a.Name) }
 
 // Target implements [Action].
 func (a StopContainer) Target() pod.Target { return pod.ContainerTarget(a.Name) }
@@ -143,6 +170,9 @@ func (RemoveSandbox) Verb() string { return "RemoveSandbox" }
 func (StartContainer) Verb() string { return pod.VerbStartContainer }
 
 // Verb implements [Action].
+func (RunPreStop) Verb() string { return pod.VerbRunPreStop }
+
+// Verb implements [Action].
 func (StopContainer) Verb() string { return pod.VerbStopContainer }
 
 // Verb implements [Action].
@@ -154,7 +184,7 @@ func Constructive(a Action) bool {
 	switch a.(type) {
 	case MountVolumes, EnsureImage, CreateSandbox, StartContainer:
 		return true
-	case RemoveVolumes, RemoveCgroup, RemoveLogs, StopSandbox, RemoveSandbox, StopContainer, RemoveContainer:
+	case RemoveVolumes, RemoveCgroup, RemoveLogs, StopSandbox, RemoveSandbox, RunPreStop, StopContainer, RemoveContainer:
 	}
 	return false
 }

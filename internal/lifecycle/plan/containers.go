@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -10,68 +11,131 @@ import (
 
 // due is a container that should have a (new) instance now.
 type due struct {
+	kind       pod.Kind
 	spec       *corev1.Container
 	latest     *pod.Container
 	attempt    int
 	crashCount int
 }
 
-// startable lists the containers that should be started now, in spec order, and
-// stops those that run but must not go on as they are.
+// startable lists the containers that should be started now: ephemeral ones at
+// any time, init containers and sidecars in their turn, and regular ones, in
+// spec order, once those have been through.
 func startable(in *pod.Input, p *Plan) []due {
 	var list []due
+	for k, c := range pod.Containers(in.Pod) {
+		if k == pod.KindEphemeral && neverRan(in, c) {
+			list = consider(in, p, list, k, c)
+		}
+	}
+	list = initialize(in, p, list)
+	if !in.Initialized() || anew(in) && len(in.Pod.Spec.InitContainers) > 0 {
+		return ready(in, p, list)
+	}
 	for i := range in.Pod.Spec.Containers {
-		c := &in.Pod.Spec.Containers[i]
-		latest := in.Latest(c.Name)
-		var again *pod.Restart
-		if latest != nil && latest.State == pod.ContainerExited {
-			if again = restart(in, p, c, latest); again == nil {
-				continue
-			}
-		}
-		if in.Busy(pod.ContainerTarget(c.Name)) || in.Finished(c) {
-			continue
-		}
-		if latest == nil {
-			list = append(list, due{spec: c, attempt: firstAttempt(in, c.Name)})
-			continue
-		}
-		switch latest.State {
-		case pod.ContainerRunning:
-			replaceChanged(in, p, c, latest)
-		case pod.ContainerUnknown:
-			p.do(in, StopContainer{ID: latest.ID, Name: c.Name, Deadline: in.Now.Add(pod.Grace(in.Pod)),
-				Why: `Container is in "unknown" state, try killing it before restart`}, "its state is unknown")
-		case pod.ContainerCreated:
-			list = append(list, due{spec: c, latest: latest, attempt: latest.Attempt, crashCount: max(latest.CrashCount, 0)})
-		case pod.ContainerExited:
-			list = append(list, due{spec: c, latest: latest, attempt: nextAttempt(in, latest), crashCount: again.CrashCount})
-		}
+		list = consider(in, p, list, pod.KindRegular, &in.Pod.Spec.Containers[i])
 	}
 	return ready(in, p, list)
 }
 
-// replaceChanged stops a running container whose definition in the spec is not
-// the one it was started from.
-func replaceChanged(in *pod.Input, p *Plan, c *corev1.Container, latest *pod.Container) {
-	want := in.Hashes[c.Name]
-	if want == "" || latest.Hash == "" || want == latest.Hash {
-		return
+// neverRan reports whether an ephemeral container has yet to have its only run.
+func neverRan(in *pod.Input, c *corev1.Container) bool {
+	if latest := in.Observed.Latest(c.Name); latest != nil {
+		return latest.State == pod.ContainerCreated
 	}
-	p.do(in, StopContainer{ID: latest.ID, Name: c.Name, Deadline: in.Now.Add(pod.Grace(in.Pod)),
-		Why: fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)}, "definition changed")
+	prior := in.PriorContainer(c.Name)
+	return prior == nil || prior.State.Waiting != nil && prior.LastTerminationState.Terminated == nil
 }
 
-// restart returns the restart of a dead container that is due, or waits for it.
-func restart(in *pod.Input, p *Plan, c *corev1.Container, latest *pod.Container) *pod.Restart {
-	r := in.Restart(c)
-	if r == nil || !in.Now.Before(r.At) {
-		return r
+// anew reports whether the pod starts from its beginning, for want of a sandbox
+// that its containers could be in.
+func anew(in *pod.Input) bool {
+	sb, _ := in.UsableSandbox()
+	return sb == nil
+}
+
+// initialize lists what of the init containers and sidecars should be started
+// now: the next one, if those before it let it, and the sidecars that ended.
+// Those behind the next one are not looked at, and an init container that was
+// passed is never run again in the same sandbox.
+func initialize(in *pod.Input, p *Plan, list []due) []due {
+	inits := in.Pod.Spec.InitContainers
+	if len(inits) == 0 {
+		return list
 	}
+	if anew(in) {
+		return consider(in, p, list, pod.InitKind(&inits[0]), &inits[0])
+	}
+	reached := in.InitReached()
+	for i := range inits[:min(reached+1, len(inits))] {
+		c := &inits[i]
+		k := pod.InitKind(c)
+		inst := in.InSandbox(c.Name)
+		switch {
+		case k == pod.KindInit && i == reached && !in.InitPassed(c),
+			k == pod.KindSidecar && (inst == nil || !inst.Live()):
+			list = consider(in, p, list, k, c)
+		}
+	}
+	if next := reached + 1; reached < 0 || next < len(inits) && in.InitPassed(&inits[reached]) {
+		list = consider(in, p, list, pod.InitKind(&inits[next]), &inits[next])
+	} else if reached < len(inits) && !in.InitPassed(&inits[reached]) {
+		p.wait(time.Time{}, time.Time{}, "init container %s to %s", inits[reached].Name, passing(&inits[reached]))
+	}
+	return list
+}
+
+// passing is what an init container or sidecar has to do to let the next one
+// start.
+func passing(c *corev1.Container) string {
+	if pod.InitKind(c) == pod.KindSidecar {
+		return "be started"
+	}
+	return "end well"
+}
+
+// consider puts the container on the list if it should be started now.
+func consider(in *pod.Input, p *Plan, list []due, k pod.Kind, c *corev1.Container) []due {
+	latest := in.Latest(c.Name)
+	// An instance in another sandbox does not count as this one's run, except for
+	// regular containers: what has finished there is not to be repeated.
+	elsewhere := latest != nil && latest.State == pod.ContainerExited && k != pod.KindRegular && (anew(in) || in.InSandbox(c.Name) == nil)
+	var again pod.Restart
+	if latest != nil && latest.State == pod.ContainerExited {
+		switch r := in.Restart(k, c); {
+		case r != nil:
+			again = *r
+		case elsewhere:
+			again = in.Rerun(latest)
+		default:
+			return list
+		}
+		if in.Now.Before(again.At) {
+			waitRestart(in, p, c, latest, again)
+			return list
+		}
+	}
+	if in.Busy(pod.ContainerTarget(c.Name)) || !elsewhere && in.Finished(k, c) {
+		return list
+	}
+	if latest == nil {
+		return append(list, due{kind: k, spec: c, attempt: firstAttempt(in, c.Name)})
+	}
+	switch latest.State {
+	case pod.ContainerCreated:
+		return append(list, due{kind: k, spec: c, latest: latest, attempt: latest.Attempt, crashCount: max(latest.CrashCount, 0)})
+	case pod.ContainerExited:
+		return append(list, due{kind: k, spec: c, latest: latest, attempt: nextAttempt(in, latest), crashCount: again.CrashCount})
+	case pod.ContainerRunning, pod.ContainerUnknown:
+	}
+	return list
+}
+
+// waitRestart waits for the restart of a dead container.
+func waitRestart(in *pod.Input, p *Plan, c *corev1.Container, latest *pod.Container, r pod.Restart) {
 	p.wait(latest.FinishedAt, r.At, "container %s: back-off %s before restart %d (exit code %d)", c.Name, r.Delay, latest.Attempt+1, latest.ExitCode)
 	p.Notes = append(p.Notes, Note{Container: c.Name, Warning: true, Reason: "BackOff",
 		Message: fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, pod.LongName(in.Ref))})
-	return nil
 }
 
 // ready leaves out the containers whose last start failed too recently, so that
@@ -99,10 +163,16 @@ func firstAttempt(in *pod.Input, name string) int {
 		return 0
 	case prior.State.Running != nil, prior.State.Terminated != nil:
 		return int(prior.RestartCount) + 1
-	case prior.LastTerminationState.Terminated != nil && prior.LastTerminationState.Terminated.Reason != "ContainerStatusUnknown":
+	case prior.LastTerminationState.Terminated != nil && !counted(prior.LastTerminationState.Terminated.Reason):
 		return int(prior.RestartCount) + 1
 	}
 	return int(prior.RestartCount)
+}
+
+// counted reports whether the published restart count is the one of the next
+// instance already: it is when the last one was seen to be gone, not to end.
+func counted(reason string) bool {
+	return reason == "ContainerStatusUnknown" || reason == "RestartingAllContainers"
 }
 
 // nextAttempt follows the dead instance and never goes back behind what was
@@ -116,20 +186,19 @@ func nextAttempt(in *pod.Input, latest *pod.Container) int {
 }
 
 // start starts the due containers in the sandbox. The first start of each
-// container follows spec order: it waits until the one before it runs or has
-// failed. A restart waits for nobody.
+// regular container follows spec order: it waits until the one before it runs,
+// its postStart hook included, or has failed. A restart waits for nobody.
 func start(in *pod.Input, p *Plan, sb *pod.Sandbox, list []due) {
 	blocker := ""
-	for i := range in.Pod.Spec.Containers {
-		c := &in.Pod.Spec.Containers[i]
+	for k, c := range pod.Containers(in.Pod) {
 		d := find(list, c.Name)
 		if d == nil {
-			if firstStartRuns(in, c.Name, sb) {
+			if k == pod.KindRegular && firstStartRuns(in, c.Name, sb) {
 				blocker = c.Name
 			}
 			continue
 		}
-		first := d.latest == nil || d.latest.SandboxID != sb.ID || d.latest.State == pod.ContainerCreated
+		first := k == pod.KindRegular && (d.latest == nil || d.latest.SandboxID != sb.ID || d.latest.State == pod.ContainerCreated)
 		if first && blocker != "" {
 			p.Waits = append(p.Waits, pod.Wait{What: fmt.Sprintf("container %s: container %s comes first", c.Name, blocker)})
 			continue
@@ -157,9 +226,26 @@ func startOne(in *pod.Input, p *Plan, sb *pod.Sandbox, d *due) (blocks bool) {
 		}
 		a.Created = l.ID
 	}
+	if d.kind == pod.KindEphemeral {
+		a.Joins, a.JoinID = joins(in, name)
+	}
 	_, failed := in.FailedStart(name)
 	p.do(in, a, "attempt %d", a.Attempt)
 	return !failed
+}
+
+// joins returns the container whose processes an ephemeral one is to see, and
+// its instance; empty when it asks for none, or there is none.
+func joins(in *pod.Input, name string) (target, id string) {
+	for i := range in.Pod.Spec.EphemeralContainers {
+		if e := &in.Pod.Spec.EphemeralContainers[i]; e.Name == name && e.TargetContainerName != "" {
+			if t := in.InSandbox(e.TargetContainerName); t != nil {
+				id = t.ID
+			}
+			return e.TargetContainerName, id
+		}
+	}
+	return "", ""
 }
 
 // firstStartRuns reports whether the container's first start in the sandbox is
@@ -169,8 +255,13 @@ func firstStartRuns(in *pod.Input, name string, sb *pod.Sandbox) bool {
 	if !busy || op.Verb != pod.VerbStartContainer {
 		return false
 	}
-	latest := in.Observed.Latest(name)
-	return latest == nil || latest.SandboxID != sb.ID || latest.State == pod.ContainerCreated
+	before := 0
+	for i := range in.Observed.Containers {
+		if c := &in.Observed.Containers[i]; c.Name == name && c.SandboxID == sb.ID && c.State == pod.ContainerExited {
+			before++
+		}
+	}
+	return before == 0
 }
 
 func find(list []due, name string) *due {

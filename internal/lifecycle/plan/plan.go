@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -16,6 +18,12 @@ type Plan struct {
 	Cancel []pod.Target
 	// WakeAt is when to plan again if nothing happens before; zero: never.
 	WakeAt time.Time
+	// Stop is a stop that follows from the pod itself: its deadline has passed. It
+	// comes without anything else and is to be part of the next input.
+	Stop *pod.Stop
+	// EndBy is when the processes of a pod whose work is done must have ended; it
+	// is set when that is first decided and is to be part of the next input.
+	EndBy time.Time
 	// Done says that nothing of the pod is left, here or in the runtime.
 	Done bool
 	// Stage is Syncing, Terminating or Terminated.
@@ -52,10 +60,32 @@ func Next(in *pod.Input) Plan {
 		stopping(in, p)
 	case terminal(in):
 		windDown(in, p)
+	case overdue(in, p):
 	default:
 		syncing(in, p)
 	}
 	return *p
+}
+
+// The texts of a pod that ran longer than activeDeadlineSeconds.
+const (
+	deadlineExceeded = "DeadlineExceeded"
+	deadlineMessage  = "Pod was active on the node longer than the specified deadline"
+)
+
+// overdue stops a pod that has been active for longer than it may be.
+func overdue(in *pod.Input, p *Plan) bool {
+	limit, start := in.Pod.Spec.ActiveDeadlineSeconds, in.Prior.StartTime
+	if limit == nil || start == nil {
+		return false
+	}
+	at := start.Add(time.Duration(*limit) * time.Second)
+	if in.Now.Before(at) {
+		p.wake(at)
+		return false
+	}
+	p.Stop = &pod.Stop{Reason: deadlineExceeded, Message: deadlineMessage, Phase: corev1.PodFailed, Deadline: in.Now.Add(pod.Grace(in.Pod))}
+	return true
 }
 
 // do adds an action unless its target is busy or backed off.

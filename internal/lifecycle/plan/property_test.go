@@ -39,7 +39,7 @@ func TestRandomHistories(t *testing.T) {
 		}
 		for _, n := range names {
 			c := w.in.Observed.Latest(n)
-			if c == nil || (c.State != pod.ContainerRunning && pod.Restartable(w.in.Pod, c.ExitCode)) {
+			if c == nil || (c.State != pod.ContainerRunning && pod.Restarts(w.in.Pod, pod.KindRegular, &w.in.Pod.Spec.Containers[slices.Index(names, n)], c.ExitCode)) {
 				if policy == "Never" && len(w.in.Observed.Sandboxes) > 0 && !w.in.Observed.Sandboxes[0].Ready {
 					continue // the sandbox died, and Never forbids another
 				}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"nodeagent.dev/nodeagent/internal/pod"
@@ -26,16 +27,16 @@ func stopping(in *pod.Input, p *Plan) {
 	deadline := in.Now.Add(orphanGrace)
 	if in.Stop != nil {
 		deadline = in.Stop.Deadline
+		noteStop(in, p)
 	}
-	constructing := false
 	for _, op := range sortedOperations(in) {
 		late := op.Verb == pod.VerbStopContainer && op.Deadline.After(deadline.Add(deadlineSlack))
 		if op.Constructive || late {
 			p.Cancel = append(p.Cancel, op.Target)
 		}
-		constructing = constructing || op.Constructive
 	}
-	if stopLive(in, p, deadline) || constructing {
+	abandonHooks(in, p)
+	if stopLive(in, p, deadline) || constructing(in) {
 		return
 	}
 	if stopSandboxes(in, p) {
@@ -43,6 +44,13 @@ func stopping(in *pod.Input, p *Plan) {
 	}
 	p.Stage = Terminated
 	takeDown(in, p, in.Stop == nil || in.Stop.Delete)
+}
+
+// noteStop tells users of a stop that the pod itself is the cause of.
+func noteStop(in *pod.Input, p *Plan) {
+	if in.Stop.Reason == deadlineExceeded {
+		p.Notes = append(p.Notes, Note{Reason: in.Stop.Reason, Message: in.Stop.Message})
+	}
 }
 
 // windDown gives back what a pod no longer needs whose containers have all
@@ -53,36 +61,81 @@ func windDown(in *pod.Input, p *Plan) {
 		return
 	}
 	defer p.waitForRunning(in)
-	if stopLive(in, p, in.Now.Add(pod.Grace(in.Pod))) || stopSandboxes(in, p) {
+	abandonHooks(in, p)
+	if in.Observed.AnyLive() || constructing(in) {
+		p.Stage = Terminating
+		if p.EndBy = in.EndBy; p.EndBy.IsZero() {
+			p.EndBy = in.Now.Add(pod.Grace(in.Pod))
+		}
+		for _, op := range sortedOperations(in) {
+			if op.Constructive {
+				p.Cancel = append(p.Cancel, op.Target)
+			}
+		}
+		stopLive(in, p, p.EndBy)
+		return
+	}
+	if stopSandboxes(in, p) {
 		return
 	}
 	removeOld(in, p)
 	takeDown(in, p, false)
 }
 
-// terminal reports whether no container of the pod will ever run again.
+// terminal reports whether no container of the pod will ever run again: an init
+// container failed for good, or all regular ones have finished. Sidecars are not
+// asked.
 func terminal(in *pod.Input) bool {
-	if pod.Terminal(in.Prior.Phase) {
+	if pod.Terminal(in.Prior.Phase) || in.InitFailed() {
 		return true
 	}
 	for i := range in.Pod.Spec.Containers {
-		if !in.Finished(&in.Pod.Spec.Containers[i]) {
+		if !in.Finished(pod.KindRegular, &in.Pod.Spec.Containers[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-// stopLive stops every container that runs; true while one may still.
+// stopLive stops every container that runs; true while one may still. All
+// preStop hooks run at once. A sidecar is stopped when every container started
+// after it has ended, or when the time is up (KEP-753).
 func stopLive(in *pod.Input, p *Plan, deadline time.Time) bool {
-	live := false
+	live := 0
+	var sidecars []*pod.Container // in the order in which they were started
+	if in.Pod != nil {
+		for i := range in.Pod.Spec.InitContainers {
+			if c := &in.Pod.Spec.InitContainers[i]; pod.InitKind(c) == pod.KindSidecar {
+				sidecars = append(sidecars, liveInstances(in, c.Name)...)
+			}
+		}
+	}
 	for i := range in.Observed.Containers {
 		c := &in.Observed.Containers[i]
-		if !c.Live() {
-			continue
+		if c.Live() && !slices.Contains(sidecars, c) {
+			live++
+			end(in, p, c, Ending{Deadline: deadline})
 		}
-		live = true
-		p.do(in, StopContainer{ID: c.ID, Name: c.Name, Deadline: deadline}, "it must end by %s", deadline.UTC().Format(time.TimeOnly))
+	}
+	for _, c := range slices.Backward(sidecars) {
+		_, hook := preStop(in, c)
+		pending := hook != nil && !in.Instances[c.ID].PreStopped
+		if live > 0 && !pending && in.Now.Before(deadline) {
+			p.wait(time.Time{}, deadline, "sidecar %s: the containers started after it end first", c.Name)
+		} else {
+			end(in, p, c, Ending{Deadline: deadline})
+		}
+		live++
+	}
+	return live > 0
+}
+
+// liveInstances returns the instances of a container that may have a process.
+func liveInstances(in *pod.Input, name string) (live []*pod.Container) {
+	for i := range in.Observed.Containers {
+		if c := &in.Observed.Containers[i]; c.Name == name && c.Live() {
+			live = append(live, c)
+		}
 	}
 	return live
 }

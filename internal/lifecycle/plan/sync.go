@@ -31,12 +31,19 @@ func syncing(in *pod.Input, p *Plan) {
 
 // bringUp takes the next steps to a pod whose containers all run.
 func bringUp(in *pod.Input, p *Plan) {
-	due := startable(in, p)
-	sb := sandbox(in, p, len(due) > 0)
-	if in.Volumes == nil && (len(due) > 0 || in.Observed.AnyLive()) {
+	abandonHooks(in, p)
+	if in.RestartingAll() && !in.Cleared() {
+		clearAll(in, p)
+		return
+	}
+	retire(in, p)
+	list := startable(in, p)
+	wanted := slices.ContainsFunc(list, func(d due) bool { return d.kind != pod.KindEphemeral })
+	sb := sandbox(in, p, wanted)
+	if in.Volumes == nil && (len(list) > 0 || in.Observed.AnyLive()) {
 		p.do(in, MountVolumes{}, "volumes are not known to be set up")
 	}
-	for _, c := range due {
+	for _, c := range list {
 		if _, ok := in.Images[c.spec.Name]; !ok {
 			noteImage(in, p, c.spec)
 			p.do(in, EnsureImage{Container: c.spec}, "container %s is to be started", c.spec.Name)
@@ -45,7 +52,7 @@ func bringUp(in *pod.Input, p *Plan) {
 	if sb == nil || in.Volumes == nil {
 		return
 	}
-	start(in, p, sb, due)
+	start(in, p, sb, list)
 }
 
 // noteImage tells that an image cannot be had and is tried again later.
@@ -68,7 +75,7 @@ func sandbox(in *pod.Input, p *Plan, wanted bool) *pod.Sandbox {
 		return sb
 	}
 	if stopLive(in, p, in.Now.Add(pod.Grace(in.Pod))) {
-		return nil
+		return nil // an instance whose stop was begun keeps its deadline
 	}
 	for _, s := range in.Observed.ReadySandboxes() {
 		p.do(in, StopSandbox{ID: s.ID}, "%s", why)
