@@ -42,6 +42,13 @@ type Config struct {
 	// Observe, if set, hears of every call to the runtime: the kubelet's
 	// operation name ("run_podsandbox"), how long it took and how it ended.
 	Observe func(operation string, took time.Duration, err error)
+	// ReadMessage reads the file on the node that a container had at its
+	// terminationMessagePath; a missing one is empty. TailLog reads the end of a
+	// container's log. Both are asked when a container has ended, with paths that
+	// the runtime reports and nobody has checked. Without them, nil, there are no
+	// messages but the runtime's.
+	ReadMessage func(hostPath string) (string, error)
+	TailLog     func(logPath string) (string, error)
 }
 
 // Client is a container runtime. It is safe for concurrent use.

@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"encoding/json"
 	"math"
 	"net/netip"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"nodeagent.dev/nodeagent/internal/containerspec"
@@ -16,6 +18,9 @@ import (
 
 // maxText is how much of a runtime's message is kept, in bytes.
 const maxText = 4 << 10
+
+// maxJSON is how long a value in an annotation may be, in bytes.
+const maxJSON = 256 << 10
 
 // Everything in this file takes messages from outside: any pointer may be nil,
 // any string may be huge, any number may be nonsense.
@@ -107,6 +112,7 @@ func containerDetail(c pod.Container, st *runtimeapi.ContainerStatus) pod.Contai
 	c.Reason = cut(st.GetReason())
 	c.Message = cut(st.GetMessage())
 	c.User = userOf(st.GetUser())
+	c.PreStop = preStopOf(st.GetAnnotations())
 	if image := st.GetImage().GetImage(); image != "" {
 		c.Image = cut(image)
 	}
@@ -114,6 +120,33 @@ func containerDetail(c pod.Container, st *runtimeapi.ContainerStatus) pod.Contai
 		c.ImageID = cut(ref)
 	}
 	return c
+}
+
+// preStopOf is the handler in the annotations, with numbers for the names of ports.
+// What is too large or makes no sense is none.
+func preStopOf(annotations map[string]string) *corev1.LifecycleHandler {
+	raw := annotations[containerspec.AnnotationPreStopHandler]
+	h := &corev1.LifecycleHandler{}
+	if raw == "" || len(raw) > maxJSON || json.Unmarshal([]byte(raw), h) != nil {
+		return nil
+	}
+	if *h == (corev1.LifecycleHandler{}) {
+		return nil
+	}
+	if h.HTTPGet == nil || h.HTTPGet.Port.Type != intstr.String {
+		return h
+	}
+	var ports []corev1.ContainerPort
+	if raw := annotations[containerspec.AnnotationPorts]; len(raw) > maxJSON || json.Unmarshal([]byte(raw), &ports) != nil {
+		return h // running it will say that the port is not known
+	}
+	for i := range ports {
+		if ports[i].Name == h.HTTPGet.Port.StrVal {
+			h.HTTPGet.Port = intstr.FromInt32(ports[i].ContainerPort)
+			break
+		}
+	}
+	return h
 }
 
 // userOf is who the first process runs as, when the runtime says so.

@@ -1,12 +1,14 @@
 package cri
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"nodeagent.dev/nodeagent/internal/containerspec"
@@ -60,6 +62,112 @@ func TestHostileObjects(t *testing.T) {
 	})
 	if len(s.IPs) != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	const (
+		file = string(corev1.TerminationMessageReadFile)
+		logs = string(corev1.TerminationMessageFallbackToLogsOnError)
+	)
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name         string
+		runtime      string // its message
+		written      string
+		readErr      error
+		log          string
+		logErr       error
+		path, policy string
+		code         int32
+		reason       string
+		running      bool
+		want         string
+	}{
+		{name: "written", written: "why", path: "/log", policy: file, want: "why"},
+		{name: "written, and there is a log", written: "why", log: "log", path: "/log", policy: logs, code: 1, want: "why"},
+		{name: "both", runtime: "oops", written: "why", path: "/log", policy: file, want: "oops: why"},
+		{name: "the runtime alone", runtime: "oops", path: "/log", policy: file, code: 1, want: "oops"},
+		{name: "a relative path", written: "why", path: "log", policy: file, want: "why"},
+		{name: "no path", written: "why", policy: file, want: ""},
+		{name: "another mount", written: "why", path: "/other", policy: file, want: ""},
+		{name: "log", log: "log", path: "/log", policy: logs, code: 1, want: "log"},
+		{name: "log without a path", log: "log", policy: logs, code: 1, want: "log"},
+		{name: "log after a success", log: "log", path: "/log", policy: logs, want: ""},
+		{name: "log of what never ran", log: "log", path: "/log", policy: logs, code: 128, reason: "ContainerCannotRun", want: ""},
+		{name: "log is not asked for", log: "log", path: "/log", policy: file, code: 1, want: ""},
+		{name: "unreadable", runtime: "oops", readErr: broken, log: "log", path: "/log", policy: logs, code: 1, want: "oops: Error on reading termination log /h/log: broken"},
+		{name: "unreadable log", logErr: broken, path: "/log", policy: logs, code: 1, want: "Error on reading termination message from logs: broken"},
+		{name: "it still runs", written: "why", log: "log", path: "/log", policy: logs, code: 1, running: true, want: ""},
+		{name: "hostile", runtime: strings.Repeat("r", 2*maxText), written: strings.Repeat("w", 2*maxText) + "\xff", path: "/log", policy: file,
+			want: strings.Repeat("r", maxText) + ": " + strings.Repeat("w", maxText)},
+	} {
+		client := &Client{cfg: Config{
+			ReadMessage: func(path string) (string, error) {
+				if path != "/h/log" {
+					t.Errorf("%s: reads %s", c.name, path)
+				}
+				return c.written, c.readErr
+			},
+			TailLog: func(path string) (string, error) {
+				if path != "/var/log/0.log" {
+					t.Errorf("%s: reads %s", c.name, path)
+				}
+				return c.log, c.logErr
+			},
+		}}
+		st := &runtimeapi.ContainerStatus{
+			Id: "x", State: runtimeapi.ContainerState_CONTAINER_EXITED, ExitCode: c.code, Reason: c.reason, Message: c.runtime,
+			Annotations: map[string]string{containerspec.AnnotationTerminationMessagePath: c.path, containerspec.AnnotationTerminationMessagePolicy: c.policy},
+			Mounts:      []*runtimeapi.Mount{nil, {ContainerPath: "/log", HostPath: "/h/log"}}, LogPath: "/var/log/0.log",
+		}
+		if c.running {
+			st.State = runtimeapi.ContainerState_CONTAINER_RUNNING
+		}
+		if got := client.lastWords(containerDetail(pod.Container{ID: "x"}, st), st).Message; got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		bare := (&Client{}).lastWords(containerDetail(pod.Container{ID: "x"}, st), st)
+		if bare.Message != cut(c.runtime) {
+			t.Errorf("%s: nobody reads, but %q", c.name, bare.Message)
+		}
+		if other := client.lastWords(pod.Container{ID: "y", State: pod.ContainerExited}, st); other.Message != "" {
+			t.Errorf("%s: another's message %q", c.name, other.Message)
+		}
+	}
+}
+
+func TestPreStopOf(t *testing.T) {
+	const ports = `[{"name":"a","containerPort":1},{"name":"web","containerPort":8080}]`
+	for _, c := range []struct{ name, handler, ports, want string }{
+		{name: "none"},
+		{name: "exec", handler: `{"exec":{"command":["a","b"]}}`, want: `{"exec":{"command":["a","b"]}}`},
+		{name: "sleep", handler: `{"sleep":{"seconds":5}}`, want: `{"sleep":{"seconds":5}}`},
+		{name: "number", handler: `{"httpGet":{"port":80}}`, ports: ports, want: `{"httpGet":{"port":80}}`},
+		{name: "name", handler: `{"httpGet":{"port":"web"}}`, ports: ports, want: `{"httpGet":{"port":8080}}`},
+		{name: "unknown name", handler: `{"httpGet":{"port":"none"}}`, ports: ports, want: `{"httpGet":{"port":"none"}}`},
+		{name: "bad ports", handler: `{"httpGet":{"port":"web"}}`, ports: `{`, want: `{"httpGet":{"port":"web"}}`},
+		{name: "empty", handler: `{}`},
+		{name: "null", handler: `null`},
+		{name: "not JSON", handler: `{"exec":`},
+		{name: "another type", handler: `{"exec":7}`},
+		{name: "deep", handler: strings.Repeat("[", maxJSON)},
+		{name: "huge", handler: `{"exec":{"command":["` + strings.Repeat("x", maxJSON) + `"]}}`},
+	} {
+		got := ""
+		k := containerDetail(pod.Container{ID: "x"}, &runtimeapi.ContainerStatus{Id: "x", Annotations: map[string]string{
+			containerspec.AnnotationPreStopHandler: c.handler, containerspec.AnnotationPorts: c.ports,
+		}})
+		if k.PreStop != nil {
+			raw, err := json.Marshal(k.PreStop)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = string(raw)
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
 	}
 }
 

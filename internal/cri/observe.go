@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -98,8 +99,8 @@ func (c *Client) detail(ctx context.Context, ref pod.Ref, o *pod.Observation) er
 			continue
 		}
 		g.Go(func() error {
-			full, found, err := c.containerStatus(ctx, *k)
-			*k, containerGone[i] = full, !found
+			st, found, err := c.askContainer(ctx, k.ID)
+			*k, containerGone[i] = c.lastWords(containerDetail(*k, st), st), !found
 			return err
 		})
 	}
@@ -134,14 +135,59 @@ func (c *Client) sandboxStatus(ctx context.Context, s pod.Sandbox) (full pod.San
 	return sandboxDetail(s, resp.GetStatus()), true, nil
 }
 
+// containerStatus completes a container, but for what it said itself.
 func (c *Client) containerStatus(ctx context.Context, k pod.Container) (full pod.Container, found bool, err error) {
+	st, found, err := c.askContainer(ctx, k.ID)
+	return containerDetail(k, st), found, err
+}
+
+// askContainer returns the status of a container; nil when it is gone or with an
+// error.
+func (c *Client) askContainer(ctx context.Context, id string) (st *runtimeapi.ContainerStatus, found bool, err error) {
 	resp, err := call(ctx, c, "container_status", c.cfg.RequestTimeout, c.runtime.ContainerStatus,
-		&runtimeapi.ContainerStatusRequest{ContainerId: k.ID})
+		&runtimeapi.ContainerStatusRequest{ContainerId: id})
 	switch {
 	case isNotFound(err):
-		return k, false, nil
+		return nil, false, nil
 	case err != nil:
-		return k, true, fmt.Errorf("status of container %s: %w", k.ID, err)
+		return nil, true, fmt.Errorf("status of container %s: %w", id, err)
 	}
-	return containerDetail(k, resp.GetStatus()), true, nil
+	return resp.GetStatus(), true, nil
+}
+
+// lastWords adds what an ended container says about its end to what the runtime
+// says: the file at its terminationMessagePath or, by its policy, the end of its
+// log. What cannot be read is said in their place (kubelet:
+// kuberuntime_container.go).
+func (c *Client) lastWords(k pod.Container, st *runtimeapi.ContainerStatus) pod.Container {
+	if k.State != pod.ContainerExited || st.GetId() != k.ID {
+		return k
+	}
+	said := ""
+	if path := containerspec.TerminationLogOf(st.GetAnnotations(), st.GetMounts()); path != "" && c.cfg.ReadMessage != nil {
+		var err error
+		if said, err = c.cfg.ReadMessage(path); err != nil {
+			said = fmt.Sprintf("Error on reading termination log %s: %v", path, err)
+		}
+	}
+	if said == "" && st.GetLogPath() != "" && c.cfg.TailLog != nil && logSpeaks(st) {
+		var err error
+		if said, err = c.cfg.TailLog(st.GetLogPath()); err != nil {
+			said = fmt.Sprintf("Error on reading termination message from logs: %v", err)
+		}
+	}
+	switch said = cut(said); {
+	case k.Message == "":
+		k.Message = said
+	case said != "":
+		k.Message += ": " + said
+	}
+	return k
+}
+
+// logSpeaks says whether the log stands in for a message that was not written.
+func logSpeaks(st *runtimeapi.ContainerStatus) bool {
+	policy := st.GetAnnotations()[containerspec.AnnotationTerminationMessagePolicy]
+	return policy == string(corev1.TerminationMessageFallbackToLogsOnError) &&
+		st.GetExitCode() != 0 && st.GetReason() != "ContainerCannotRun" // which has no log
 }

@@ -1,0 +1,55 @@
+package cri_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/cri"
+	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/test/fakecri"
+)
+
+// What a container is made with is found again in the runtime alone.
+func TestWhatAnEndedContainerSaid(t *testing.T) {
+	bubble(t, fakecri.Config{}, func(r *rig) {
+		conn, err := r.s.Dial()
+		r.no(err)
+		var read []string
+		c := cri.NewWithConns(conn, conn, cri.Config{
+			ReadMessage: func(path string) (string, error) { read = append(read, path); return "", nil },
+			TailLog:     func(path string) (string, error) { read = append(read, path); return "panic: why", nil },
+		}, zap.NewNop())
+		req := containerRequest(r.sandbox(), 0)
+		req.TerminationLog = "/root-dir/pods/uid-p/containers/c/0a1b2c3d"
+		req.Container.TerminationMessagePath = "/dev/termination-log"
+		req.Container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+		req.Container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 7}}}
+		id, err := c.CreateContainer(r.t.Context(), req)
+		r.no(err)
+		r.no(c.StartContainer(r.t.Context(), id))
+		look := func() pod.Container {
+			o, err := c.Observe(r.t.Context(), pod.RefOf(thePod()))
+			r.no(err)
+			return o.Containers[0]
+		}
+		if k := look(); k.Message != "" || len(read) > 0 || k.PreStop == nil || k.PreStop.Sleep == nil || k.PreStop.Sleep.Seconds != 7 {
+			t.Errorf("while it runs: %+v, read %v", k, read)
+		}
+		r.s.Kill(id, 3)
+		time.Sleep(time.Minute)
+		for range 3 {
+			if k := look(); k.Message != "panic: why" || k.PreStop == nil {
+				t.Errorf("ended: %+v", k)
+			}
+		}
+		if want := []string{req.TerminationLog, "c/0.log"}; !slices.Equal(read, want) {
+			t.Errorf("read %v, want %v", read, want)
+		}
+		r.no(errors.Join(c.Close(), conn.Close()))
+	})
+}
