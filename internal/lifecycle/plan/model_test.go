@@ -27,6 +27,7 @@ type world struct {
 	// what the world really is, whatever the agent knows
 	volumes, cgroup bool
 	started         map[string]bool // container name + attempt
+	hooked          map[string]bool // instances whose preStop hook was begun, by ID
 	stopped         bool
 	minDeadline     time.Time
 }
@@ -34,7 +35,7 @@ type world struct {
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newWorld(p *corev1.Pod) *world {
-	w := &world{held: map[pod.Target]plan.Action{}, hold: map[pod.Target]bool{}, started: map[string]bool{}}
+	w := &world{held: map[pod.Target]plan.Action{}, hold: map[pod.Target]bool{}, started: map[string]bool{}, hooked: map[string]bool{}}
 	w.in = pod.Input{
 		Now: epoch, Ref: pod.RefOf(p), Pod: p, Source: pod.SourceAPI,
 		Node: pod.Node{Name: "n", HostIPs: []string{"192.0.2.1"}, RuntimeName: "fake"},
@@ -49,6 +50,8 @@ func (w *world) forget() {
 	w.in.Attempts = map[pod.Work]pod.Attempt{}
 	w.in.Running = map[pod.Target]pod.Operation{}
 	w.in.Images = map[string]pod.Image{}
+	w.in.Instances, w.in.EndBy = map[string]pod.Instance{}, time.Time{}
+	clear(w.hooked) // the next agent cannot know
 	w.in.Volumes, w.in.Removed = nil, pod.Removed{}
 	w.in.Prior = w.api
 	w.in.Observed.At = w.in.Now
@@ -63,6 +66,14 @@ func (w *world) decide() plan.Plan {
 	w.in.Observed.Sort()
 	w.in.Observed.At = w.in.Now
 	w.last = plan.Next(&w.in)
+	if w.last.Stop != nil {
+		w.in.Stop, w.stopped = w.in.Stop.Merge(w.last.Stop), true
+		w.minDeadline = w.in.Stop.Deadline
+		w.last = plan.Next(&w.in)
+	}
+	if w.in.EndBy.IsZero() {
+		w.in.EndBy = w.last.EndBy
+	}
 	targets := map[pod.Target]bool{}
 	for _, a := range w.last.Actions {
 		if targets[a.Target()] {
@@ -120,18 +131,59 @@ func (w *world) start(a plan.Action) {
 		return
 	}
 	op := pod.Operation{Target: t, Verb: a.Verb(), Since: w.in.Now, Constructive: plan.Constructive(a)}
-	if s, ok := a.(plan.StopContainer); ok {
-		op.Deadline = s.Deadline
-		if w.stopped && s.Deadline.After(w.minDeadline.Add(time.Second)) {
-			w.bad("grace grew to %s", s.Deadline)
+	switch a := a.(type) {
+	case plan.RunPreStop:
+		if w.hooked[a.ID] {
+			w.bad("second preStop of %s", a.Name)
 		}
-	}
-	if s, ok := a.(plan.StartContainer); ok {
-		w.checkStart(s)
+		w.hooked[a.ID] = true
+		op.Deadline = w.doom(a.Ending, true)
+	case plan.StopContainer:
+		w.checkStop(a)
+		op.Deadline = w.doom(a.Ending, false)
+	case plan.StartContainer:
+		w.checkStart(a)
+	default:
 	}
 	w.in.Running[t], w.held[t] = op, a
 	if !w.hold[t] {
 		w.end(t, nil)
+	}
+}
+
+// doom notes that an instance's end was begun, as the worker does.
+func (w *world) doom(e plan.Ending, hook bool) time.Time {
+	if w.stopped && e.Deadline.After(w.minDeadline.Add(time.Second)) {
+		w.bad("grace of %s grew to %s", e.Name, e.Deadline)
+	}
+	i := w.in.Instances[e.ID]
+	i.StopBy, i.Replace, i.PreStopped = e.Deadline, i.Replace || e.Replace, i.PreStopped || hook
+	w.in.Instances[e.ID] = i
+	return e.Deadline
+}
+
+// verdict is a probe's, of the newest instance of a container.
+func (w *world) verdict(name string, kind pod.ProbeKind, v pod.Verdict) {
+	for _, t := range plan.Probes(&w.in) {
+		if t.Container.Name == name && t.Kind == kind {
+			w.in.Instances[t.ContainerID] = w.in.Instances[t.ContainerID].With(kind, v)
+		}
+	}
+}
+
+// hookFails ends a held start of a container whose postStart hook failed.
+func (w *world) hookFails(name string) {
+	t := pod.ContainerTarget(name)
+	a, ok := w.held[t].(plan.StartContainer)
+	if !ok || a.Container.Lifecycle == nil || a.Container.Lifecycle.PostStart == nil {
+		return
+	}
+	w.effect(a)
+	w.end(t, fmt.Errorf("PostStart failed"))
+	if c := w.in.Observed.Latest(name); c != nil && c.State == pod.ContainerRunning {
+		i := w.in.Instances[c.ID]
+		i.HookFailed = true
+		w.in.Instances[c.ID] = i
 	}
 }
 
@@ -204,14 +256,14 @@ func (w *world) learn(a plan.Action) {
 		delete(w.in.Images, a.Container.Name)
 	case plan.CreateSandbox:
 		w.in.Removed.Cgroup = false
-	case plan.StopSandbox, plan.RemoveSandbox, plan.StopContainer, plan.RemoveContainer:
+	case plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer:
 	}
 }
 
 // effect changes the world.
 func (w *world) effect(a plan.Action) {
 	switch a := a.(type) {
-	case plan.EnsureImage:
+	case plan.EnsureImage, plan.RunPreStop:
 	case plan.MountVolumes:
 		w.volumes = true
 	case plan.RemoveVolumes:
@@ -244,20 +296,6 @@ func (w *world) effect(a plan.Action) {
 	}
 }
 
-// checkStart judges the decision to start a container by what was known then.
-func (w *world) checkStart(a plan.StartContainer) {
-	name := a.Container.Name
-	if w.stopped {
-		w.bad("start of %s after the stop", name)
-	}
-	if !w.volumes {
-		w.bad("start of %s without volumes", name)
-	}
-	if !w.up(a.SandboxID) {
-		w.bad("start of %s in sandbox %s, which is not up", name, a.SandboxID)
-	}
-}
-
 func (w *world) up(sandbox string) (up bool) {
 	w.sandbox(sandbox, func(s *pod.Sandbox) { up = s.Ready })
 	return up
@@ -284,7 +322,7 @@ func (w *world) startContainer(a plan.StartContainer) {
 		return
 	}
 	w.in.Observed.Containers = append(w.in.Observed.Containers, pod.Container{
-		ID: w.id("c"), Name: name, SandboxID: a.SandboxID, Attempt: a.Attempt, CrashCount: a.CrashCount,
+		ID: w.id("c"), Name: name, SandboxID: a.SandboxID, Attempt: a.Attempt, CrashCount: a.CrashCount, Hash: w.in.Hashes[name],
 		State: pod.ContainerRunning, CreatedAt: w.in.Now, StartedAt: w.in.Now, Image: a.Image.Name, ImageID: a.Image.Ref})
 }
 

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"pgregory.net/rapid"
 
+	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -18,9 +19,12 @@ import (
 // `make torture` runs many more of them (-rapid.checks).
 func TestRandomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		policy := rapid.SampledFrom([]corev1.RestartPolicy{"Always", "OnFailure", "Never"}).Draw(t, "policy")
-		names := []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "containers")]
-		w := newWorld(simplePod(policy, names...))
+		p := randomPod(t)
+		w := newWorld(p)
+		var names []string
+		for _, c := range pod.Containers(p) {
+			names = append(names, c.Name)
+		}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			happen(t, w, names)
 			w.settle(nil)
@@ -29,38 +33,115 @@ func TestRandomHistories(t *testing.T) {
 		rest(w)
 		check(t, w)
 		if w.stopped {
-			if !w.last.Done || len(w.in.Observed.Containers)+len(w.in.Observed.Sandboxes) > 0 || w.volumes || w.cgroup {
-				t.Fatalf("stopped pod left something behind: %+v", w.in.Observed)
-			}
-			if !pod.Terminal(w.in.Prior.Phase) {
-				t.Fatalf("stopped pod ended in phase %s", w.in.Prior.Phase)
-			}
+			checkStopped(t, w)
 			return
 		}
-		for _, n := range names {
-			c := w.in.Observed.Latest(n)
-			if c == nil || (c.State != pod.ContainerRunning && pod.Restarts(w.in.Pod, pod.KindRegular, &w.in.Pod.Spec.Containers[slices.Index(names, n)], c.ExitCode)) {
-				if policy == "Never" && len(w.in.Observed.Sandboxes) > 0 && !w.in.Observed.Sandboxes[0].Ready {
-					continue // the sandbox died, and Never forbids another
-				}
-				if pod.Terminal(w.in.Prior.Phase) {
-					continue
-				}
-				t.Fatalf("container %s is not running: %+v", n, c)
-			}
+		if pod.Terminal(w.in.Prior.Phase) {
+			return
 		}
+		if p.Spec.RestartPolicy == "Never" && len(w.in.Observed.Sandboxes) > 0 && !w.in.Observed.Sandboxes[0].Ready {
+			return // the sandbox died, and Never forbids another
+		}
+		checkUp(t, w)
 	})
+}
+
+// checkStopped checks what is left of a pod that was stopped.
+func checkStopped(t *rapid.T, w *world) {
+	deleted := w.in.Stop.Delete
+	if deleted && (!w.last.Done || len(w.in.Observed.Containers)+len(w.in.Observed.Sandboxes) > 0) {
+		t.Fatalf("deleted pod left something behind: %+v", w.in.Observed)
+	}
+	if w.in.Observed.AnyLive() || w.volumes || w.cgroup {
+		t.Fatalf("stopped pod left something behind: volumes %t, cgroup %t, %+v", w.volumes, w.cgroup, w.in.Observed)
+	}
+	if !pod.Terminal(w.in.Prior.Phase) {
+		t.Fatalf("stopped pod ended in phase %s", w.in.Prior.Phase)
+	}
+}
+
+// checkUp checks that a pod that is at rest and not over has everything running
+// that should run.
+func checkUp(t *rapid.T, w *world) {
+	for k, c := range pod.Containers(w.in.Pod) {
+		i := w.in.Observed.Latest(c.Name)
+		switch {
+		case i != nil && i.State == pod.ContainerRunning:
+			if k == pod.KindSidecar && !w.in.Started(c, i) {
+				return // nobody said that it has started, and nothing behind it may
+			}
+			if k == pod.KindInit {
+				return // nobody ended it
+			}
+		case k == pod.KindEphemeral:
+		case i == nil || pod.Restarts(w.in.Pod, k, c, i.ExitCode):
+			t.Fatalf("%s is not running: %+v, waits %+v", c.Name, i, w.last.Waits)
+		}
+	}
+}
+
+// randomPod draws a pod with containers of all kinds, hooks, probes and rules.
+func randomPod(t *rapid.T) *corev1.Pod {
+	yes := func(what string) bool { return rapid.IntRange(0, 2).Draw(t, what) == 0 }
+	policy := rapid.SampledFrom([]corev1.RestartPolicy{"Always", "OnFailure", "Never"}).Draw(t, "policy")
+	p := simplePod(policy, []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "containers")]...)
+	for _, n := range []string{"i", "j", "k"}[:rapid.IntRange(0, 3).Draw(t, "inits")] {
+		c := corev1.Container{Name: n, Image: "img-" + n}
+		if rapid.Bool().Draw(t, "sidecar") {
+			c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+		}
+		p.Spec.InitContainers = append(p.Spec.InitContainers, c)
+	}
+	probe, handler := &corev1.Probe{}, &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{}}
+	for k, c := range pod.Containers(p) {
+		if k == pod.KindInit {
+			continue
+		}
+		if yes("startup probe") {
+			c.StartupProbe = probe
+		}
+		if yes("liveness probe") {
+			c.LivenessProbe = probe
+		}
+		if yes("hooks") {
+			c.Lifecycle = &corev1.Lifecycle{PostStart: handler, PreStop: handler}
+		}
+	}
+	if yes("rules") {
+		c := &p.Spec.Containers[0]
+		c.RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+		c.RestartPolicyRules = []corev1.ContainerRestartRule{{
+			Action:    rapid.SampledFrom([]corev1.ContainerRestartRuleAction{"Restart", "RestartAllContainers"}).Draw(t, "action"),
+			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: "In", Values: []int32{1}},
+		}}
+	}
+	if yes("ephemeral") {
+		e := corev1.EphemeralContainer{}
+		e.Name, e.Image = "e", "img-e"
+		p.Spec.EphemeralContainers = []corev1.EphemeralContainer{e}
+	}
+	if yes("deadline") {
+		p.Spec.ActiveDeadlineSeconds = new(int64(100))
+	}
+	return p
 }
 
 // happen draws one thing that happens to the pod, its node or its agent.
 func happen(t *rapid.T, w *world, names []string) {
 	name := rapid.SampledFrom(names).Draw(t, "container")
 	target := rapid.SampledFrom([]pod.Target{pod.TargetSandbox, pod.TargetVolumes, pod.ImageTarget(name), pod.ContainerTarget(name)}).Draw(t, "target")
-	switch rapid.SampledFrom([]string{"exit", "exit", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "sandbox", "dirty", "stop"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"exit", "exit", "exit", "verdict", "verdict", "verdict", "hook fails", "edit", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "sandbox", "dirty", "stop"}).Draw(t, "event") {
 	case "exit":
 		if c := w.in.Observed.Latest(name); c != nil {
 			w.exit(c.ID, int32(rapid.IntRange(0, 1).Draw(t, "code")))
 		}
+	case "verdict":
+		kind := rapid.SampledFrom([]pod.ProbeKind{pod.ProbeStartup, pod.ProbeStartup, pod.ProbeLiveness}).Draw(t, "kind")
+		w.verdict(name, kind, rapid.SampledFrom([]pod.Verdict{pod.VerdictSuccess, pod.VerdictSuccess, pod.VerdictFailure}).Draw(t, "verdict"))
+	case "hook fails":
+		w.hookFails(name)
+	case "edit":
+		w.in.Hashes = map[string]string{name: fmt.Sprint("edit ", rapid.IntRange(0, 2).Draw(t, "hash"))}
 	case "hold":
 		w.hold[target] = true
 	case "finish":
@@ -109,6 +190,11 @@ func rest(w *world) {
 func check(t *rapid.T, w *world) {
 	if len(w.wrong) > 0 {
 		t.Fatalf("%s\nplan: %+v\nobserved: %+v", w.wrong, w.last, w.in.Observed)
+	}
+	for _, target := range plan.Probes(&w.in) {
+		if c := w.in.Observed.Latest(target.Container.Name); c == nil || c.ID != target.ContainerID || c.State != pod.ContainerRunning {
+			t.Fatalf("%s probe of %s, which does not run", target.Kind, target.Container.Name)
+		}
 	}
 	live := map[string]int{}
 	for _, c := range w.in.Observed.Containers {
