@@ -1,0 +1,91 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/probe/answer"
+)
+
+const (
+	// maxHeader is how much header a target may send, in bytes.
+	maxHeader = 256 << 10
+	// maxRedirects is how many are followed, as in the kubelet.
+	maxRedirects = 10
+	// window is how much HTTP/2 data a target may send ahead, in bytes. It is the
+	// least that the library accepts for a connection.
+	window = 64 << 10
+)
+
+// Probe sends the request that a describes to container c, whose pod has the
+// address ip, as userAgent. A status from 200 to 399 within timeout is a success.
+// An error means that the request could not be made or its answer not be read,
+// which says nothing about the container; the result that comes with it is what
+// the kubelet calls it then.
+func Probe(ctx context.Context, a *corev1.HTTPGetAction, c *corev1.Container, ip, userAgent string, timeout time.Duration) (answer.Answer, error) {
+	// The transport dials and reads on goroutines that outlive the request. The
+	// end of this context is the end of them, and of every connection.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req, err := request(ctx, a, c, ip, userAgent)
+	if err != nil {
+		return answer.Answer{}, err
+	}
+	client := &http.Client{Transport: transport(ctx), Timeout: timeout, CheckRedirect: checkRedirect}
+	resp, err := client.Do(req)
+	if err != nil {
+		return answer.Failed(err.Error()), nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answer.MaxOutput))
+	if err != nil {
+		return answer.Answer{Result: answer.Failure}, err
+	}
+	switch code := resp.StatusCode; {
+	case code >= 300 && code < 400:
+		return answer.Answer{
+			Result: answer.Warning,
+			Output: answer.Cut("Probe terminated redirects, Response body: " + string(body)),
+		}, nil
+	case code >= 200 && code < 300:
+		return answer.Answer{Result: answer.Success}, nil
+	default:
+		// Never the body: whoever may read events need not be allowed to read it.
+		return answer.Failed(fmt.Sprintf("HTTP probe failed with statuscode: %d", code)), nil
+	}
+}
+
+// checkRedirect follows redirects that stay on the host.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	switch {
+	case next.URL.Hostname() != via[0].URL.Hostname():
+		return http.ErrUseLastResponse
+	case len(via) >= maxRedirects:
+		return errors.New("stopped after 10 redirects")
+	}
+	return nil
+}
+
+// transport makes the transport of one probe. Its connections are closed when
+// ctx ends.
+func transport(ctx context.Context) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // where TLS negotiates it
+	return &http.Transport{
+		Proxy:                  nil, // what the agent's environment says is not about pods
+		DialContext:            plain(ctx),
+		DialTLSContext:         secure(ctx),
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
+		Protocols:              protocols,
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerConnection: window, MaxReceiveBufferPerStream: window},
+	}
+}
