@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/internal/agent/inspect"
 	"nodeagent.dev/nodeagent/internal/config"
@@ -21,7 +23,10 @@ import (
 	"nodeagent.dev/nodeagent/internal/node"
 	"nodeagent.dev/nodeagent/internal/pleg"
 	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/podlogs"
+	"nodeagent.dev/nodeagent/internal/probe"
 	"nodeagent.dev/nodeagent/internal/status"
+	"nodeagent.dev/nodeagent/internal/termination"
 )
 
 // rootMode is the kubelet's mode of its root directory.
@@ -46,17 +51,22 @@ func Run(ctx context.Context, cfg *config.Config, version string) error {
 	}
 	m := newMetrics(cfg.NodeName, version)
 	spec := newNodeSpec(cfg, log)
+	logs, messages, err := newLogs(cfg, log)
+	if err != nil {
+		return err
+	}
 	runtime, err := cri.New(cri.Config{
 		RuntimeEndpoint: cfg.Runtime.Endpoint, ImageEndpoint: cfg.Runtime.ImageEndpoint,
 		RequestTimeout: cfg.Runtime.RequestTimeout, Node: spec.get, Observe: m.runtimeCall,
+		ReadMessage: messages.Read, TailLog: messages.TailLog,
 	}, log.Named("cri"))
 	if err != nil {
 		return fmt.Errorf("reaching the container runtime (containerRuntimeEndpoint): %w", err)
 	}
 	defer func() { _ = runtime.Close() }()
 
-	p := parts{cfg: cfg, log: log, levels: levels, api: api, metrics: m, runtime: runtime, spec: spec}
-	return p.run(ctx, version)
+	p := parts{cfg: cfg, log: log, levels: levels, api: api, metrics: m, runtime: runtime, spec: spec, logs: logs, messages: messages, version: version}
+	return p.run(ctx)
 }
 
 // parts are what the wiring functions of this package share. It has no life of
@@ -69,12 +79,16 @@ type parts struct {
 	metrics *metrics
 	runtime *cri.Client
 	spec    *nodeSpec
+	// logs and messages are what containers have left to read.
+	logs     *podlogs.Reader
+	messages *termination.Files
+	version  string
 	// sup is set once the runtime has answered for the first time.
 	sup atomic.Pointer[lifecycle.Supervisor]
 }
 
 // run starts everything that does not need the runtime, then the rest.
-func (p *parts) run(ctx context.Context, version string) error {
+func (p *parts) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	recorder := p.recorder(ctx)
 	defer recorder.Close()
@@ -84,7 +98,7 @@ func (p *parts) run(ctx context.Context, version string) error {
 			n.Poke() // the last thing that kept the node from being ready
 		}
 	}))
-	n, err := p.newNode(version, recorder, relister)
+	n, err := p.newNode(recorder, relister)
 	if err != nil {
 		return err
 	}
@@ -142,6 +156,10 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	verdicts := make(chan types.UID)
+	prober := p.newProber(ctx, recorder, verdicts)
+	deps.Probes = prober
+	group.Go(func() error { return prober.Run(ctx) })
 	if p.api.main == nil {
 		deps.Status = noStatus{}
 	} else {
@@ -156,9 +174,30 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	group.Go(func() error { return p.runSources(ctx, desired) })
 	group.Go(func() error { return relister.Run(ctx, hints, listings) })
 	group.Go(func() error {
-		return sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, NodeChanged: changes(ctx, n)})
+		return sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, Verdicts: verdicts, NodeChanged: changes(ctx, n)})
 	})
 	return group.Wait()
+}
+
+// newProber returns what runs the probes of containers. It names the pods whose
+// verdicts change, until ctx ends.
+func (p *parts) newProber(ctx context.Context, recorder *events.Recorder, verdicts chan<- types.UID) *probe.Prober {
+	return probe.New(probe.Config{Version: kubernetesMinor(p.version)}, probe.Deps{
+		Exec: p.runtime, Events: recorder, Log: p.log.Named("probe"),
+		Changed: func(uid types.UID) {
+			select {
+			case verdicts <- uid:
+			case <-ctx.Done():
+			}
+		},
+	})
+}
+
+// kubernetesMinor is the Kubernetes version that a version of ours stands for,
+// without its patch: "1.37" of "v1.37.1+nodeagent.0.4".
+func kubernetesMinor(version string) string {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
 }
 
 // alive returns an error when the loop that drives the pods does not answer.

@@ -12,7 +12,6 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/pod"
-	"nodeagent.dev/nodeagent/internal/podlogs"
 	"nodeagent.dev/nodeagent/internal/server"
 	"nodeagent.dev/nodeagent/internal/server/access"
 	"nodeagent.dev/nodeagent/internal/server/serving"
@@ -28,11 +27,7 @@ type nodeAPI []func(context.Context) error
 func (p *parts) newAPI() (nodeAPI, error) {
 	cfg, log := p.cfg.Server, p.log.Named("server")
 	to := server.Config{ReadOnly: addrPort(cfg.Address, cfg.ReadOnlyPort), SystemLogDir: systemLogDir, Handlers: server.Handlers(cfg.Handlers)}
-	logs, err := podlogs.NewReader(p.cfg.PodLogsDir, log.Named("logs"))
-	if err != nil {
-		return nil, err
-	}
-	api := nodeAPI{logs.Run}
+	api := nodeAPI{p.logs.Run}
 	if cfg.Enabled {
 		guard, err := access.New(accessConfig(p.cfg), accessClients(p.api), log.Named("access"))
 		if err != nil {
@@ -50,7 +45,7 @@ func (p *parts) newAPI() (nodeAPI, error) {
 		api = append(api, guard.Run, secure.Run)
 	}
 	return append(api, server.New(to, server.Sources{
-		Pods: p, Runtime: p.runtime, Logs: logs, Alive: p.alive, Config: p.cfg.Effective(),
+		Pods: p, Runtime: p.runtime, Logs: p.logs, Alive: p.alive, Config: p.cfg.Effective(),
 		Metrics:      promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{Timeout: requestTimeout}),
 		SetVerbosity: p.setVerbosity,
 	}, log).Run), nil

@@ -24,7 +24,7 @@ import (
 const runtimeDown = 15 * time.Second
 
 // newNode builds the part that speaks for the node.
-func (p *parts) newNode(version string, recorder *events.Recorder, relister *pleg.PLEG) (*node.Registrar, error) {
+func (p *parts) newNode(recorder *events.Recorder, relister *pleg.PLEG) (*node.Registrar, error) {
 	cfg := p.cfg
 	resources, err := p.nodeResources()
 	if err != nil {
@@ -39,7 +39,7 @@ func (p *parts) newNode(version string, recorder *events.Recorder, relister *ple
 	}
 	external := cfg.CloudProvider == "external"
 	return node.New(node.Config{
-		Name: cfg.NodeName, Hostname: hostname, Version: version, IPs: cfg.NodeIPs,
+		Name: cfg.NodeName, Hostname: hostname, Version: p.version, IPs: cfg.NodeIPs,
 		Port: int32(cfg.Server.Port), ExternalCloud: external,
 		MaxImages: int32(cfg.Node.StatusMaxImages), MaxBackoff: cfg.CrashLoop.MaxPeriod,
 		Registration: node.Registration{

@@ -14,15 +14,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/internal/cgroup"
+	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/events"
 	"nodeagent.dev/nodeagent/internal/image"
 	"nodeagent.dev/nodeagent/internal/lifecycle"
+	"nodeagent.dev/nodeagent/internal/lifecycle/hook"
 	"nodeagent.dev/nodeagent/internal/node"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/podlogs"
 	"nodeagent.dev/nodeagent/internal/source"
 	"nodeagent.dev/nodeagent/internal/source/apiserver"
 	"nodeagent.dev/nodeagent/internal/source/file"
+	"nodeagent.dev/nodeagent/internal/termination"
 	"nodeagent.dev/nodeagent/internal/volume"
 	"nodeagent.dev/nodeagent/internal/volume/builtin"
 )
@@ -85,6 +88,19 @@ func (p *parts) awaitRuntime(ctx context.Context) (runtimeFacts, error) {
 	}
 }
 
+// newLogs returns the readers of what containers write: their logs, and the
+// message they may leave at their end.
+func newLogs(cfg *config.Config, log *zap.Logger) (*podlogs.Reader, *termination.Files, error) {
+	logs, err := podlogs.NewReader(cfg.PodLogsDir, log.Named("logs"))
+	if err != nil {
+		return nil, nil, err
+	}
+	messages, err := termination.New(termination.Config{RootDir: cfg.RootDir, Tail: func(path string, maxBytes, maxLines int64) (string, error) {
+		return logs.Last(context.Background(), path, maxBytes, maxLines) // it sets itself a time limit
+	}})
+	return logs, messages, err
+}
+
 // workerDeps builds what the pod workers work with.
 func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.Recorder) (lifecycle.Deps, error) {
 	cfg := p.cfg
@@ -109,6 +125,7 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.
 	}
 	return lifecycle.Deps{
 		Observer: p.runtime, Sandboxes: p.runtime, Containers: p.runtime,
+		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}), Messages: p.messages,
 		Images: images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
 		Leftovers: func() []pod.Ref {
 			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
