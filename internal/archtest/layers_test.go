@@ -15,7 +15,7 @@ func layers() []layer {
 		{"decisions", []string{"lifecycle/plan", "podstatus", "containerspec", "admission"}},
 		{"adapters and coordinators", []string{
 			"allocation", "cert", "cgroup", "cri", "events", "eviction", "image", "lifecycle", "mirror", "node",
-			"pleg", "plugin", "podlogs", "probe", "server", "source", "stats", "status", "volume",
+			"pleg", "plugin", "podlogs", "probe", "server", "source", "stats", "status", "termination", "volume",
 		}},
 		{"wiring", []string{"agent"}},
 	}
@@ -76,7 +76,8 @@ func tables() []string { return []string{"internal/config/"} }
 func outgrown() map[string]int {
 	return map[string]int{
 		"containerspec.Node": 18, // what the node's configuration says about containers
-		"lifecycle.state":    18, // what a worker knows of its pod
+		"lifecycle.state":    17, // what a worker knows of its pod
+		"pod.Container":      17, // what the runtime says of an instance
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
 	"nodeagent.dev/nodeagent/internal/pod"
@@ -184,7 +185,11 @@ func (j job) runPreStop(ctx context.Context, a plan.RunPreStop) {
 }
 
 func (j job) hook(ctx context.Context, c *corev1.Container, id string, handler *corev1.LifecycleHandler) error {
-	return j.deps.Handlers.Run(ctx, pod.HookTarget{Pod: j.pod, Container: c, ContainerID: id, Handler: handler, IP: j.address})
+	p := j.pod
+	if p == nil {
+		p = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: j.ref.Name, Namespace: j.ref.Namespace, UID: j.ref.UID}}
+	}
+	return j.deps.Handlers.Run(ctx, pod.HookTarget{Pod: p, Container: c, ContainerID: id, Handler: handler, IP: j.address})
 }
 
 func (j job) stopContainer(ctx context.Context, a plan.StopContainer) error {

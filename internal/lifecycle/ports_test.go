@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,64 @@ func (w *world) Observe(ctx context.Context, ref pod.Ref) (pod.Observation, erro
 	o.Sort()
 	return o, nil
 }
+
+// Run implements Handlers.
+func (w *world) Run(ctx context.Context, t pod.HookTarget) error {
+	what := "preStop"
+	if l := t.Container.Lifecycle; l != nil && t.Handler == l.PostStart {
+		what = "postStart"
+	}
+	_, err := w.enter(ctx, "Hook", what+" "+t.Container.Name)
+	return err
+}
+
+// Watch implements Probes.
+func (w *world) Watch(p *corev1.Pod, targets []pod.ProbeTarget) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.probes[p.UID] = targets
+}
+
+// Verdicts implements Probes.
+func (w *world) Verdicts(uid types.UID) map[pod.ProbeKey]pod.Verdict {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found := map[pod.ProbeKey]pod.Verdict{}
+	for _, t := range w.probes[uid] {
+		if v, ok := w.verdict[t.ProbeKey]; ok {
+			found[t.ProbeKey] = v
+		}
+	}
+	return found
+}
+
+// answer is the verdict of a probe that is watched, and its announcement.
+func (w *world) answer(uid types.UID, kind pod.ProbeKind, v pod.Verdict) {
+	w.mu.Lock()
+	for _, t := range w.probes[uid] {
+		if t.Kind == kind {
+			w.verdict[t.ProbeKey] = v
+		}
+	}
+	w.mu.Unlock()
+	w.verdicts <- uid
+}
+
+// probed names the kinds of probes that are watched for a pod.
+func (w *world) probed(uid types.UID) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var kinds []string
+	for _, t := range w.probes[uid] {
+		kinds = append(kinds, t.Kind.String())
+	}
+	return strings.Join(kinds, " ")
+}
+
+type messages struct{}
+
+// Create implements Messages.
+func (messages) Create(types.UID, string) (string, error) { return "/message", nil }
 
 // Forget implements Observer.
 func (w *world) Forget(types.UID) {}

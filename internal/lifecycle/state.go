@@ -45,27 +45,32 @@ type result struct {
 // state is what a worker's loop knows. Nobody else touches it, and a worker
 // that starts with none of it gets to the same place.
 type state struct {
-	now      time.Time
-	seen     time.Time
-	spec     pod.Spec
-	stop     *pod.Stop
-	gone     bool
+	now  time.Time
+	seen time.Time
+	spec pod.Spec
+	stop *pod.Stop
+	gone bool
+	sight
+	ops       map[pod.Target]*operation
+	attempts  map[pod.Work]pod.Attempt
+	done      map[pod.Work]success
+	images    map[string]pod.Image
+	hashes    map[string]string
+	instances map[string]pod.Instance
+	endBy     time.Time
+	volumes   pod.Volumes
+	removed   pod.Removed
+	prior     corev1.PodStatus
+	story
+}
+
+// sight is what the runtime showed, and how it was asked.
+type sight struct {
 	observed pod.Observation
 	// stale: the runtime has to be asked again before anything is decided.
 	stale           bool
 	observeFailures int
 	observeAgain    time.Time
-	ops             map[pod.Target]*operation
-	attempts        map[pod.Work]pod.Attempt
-	done            map[pod.Work]success
-	images          map[string]pod.Image
-	hashes          map[string]string
-	instances       map[string]pod.Instance
-	endBy           time.Time
-	volumes         pod.Volumes
-	removed         pod.Removed
-	prior           corev1.PodStatus
-	story
 }
 
 // story is the part of the state that is for people.
@@ -87,7 +92,7 @@ type success struct {
 
 func newState(a assignment, now time.Time) *state {
 	s := &state{
-		now: now, seen: now, stale: true,
+		now: now, seen: now, sight: sight{stale: true},
 		ops:       map[pod.Target]*operation{},
 		attempts:  map[pod.Work]pod.Attempt{},
 		done:      map[pod.Work]success{},

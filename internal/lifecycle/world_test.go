@@ -32,6 +32,9 @@ type world struct {
 	desired    chan pod.Desired
 	hints      chan pod.Hint
 	listings   chan []pod.Listing
+	verdicts   chan types.UID
+	probes     map[types.UID][]pod.ProbeTarget
+	verdict    map[pod.ProbeKey]pod.Verdict
 	stop       context.CancelFunc
 	ended      chan struct{}
 	mu         sync.Mutex
@@ -61,11 +64,13 @@ var errNoEffect = errors.New("no effect")
 func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 	w := &world{
 		t: t, desired: make(chan pod.Desired), hints: make(chan pod.Hint), listings: make(chan []pod.Listing),
+		verdicts: make(chan types.UID), probes: map[types.UID][]pod.ProbeTarget{}, verdict: map[pod.ProbeKey]pod.Verdict{},
 		ended: make(chan struct{}), sandboxes: map[string]*owned[pod.Sandbox]{}, containers: map[string]*owned[pod.Container]{},
 		statuses: map[types.UID][]corev1.PodStatus{}, finished: map[types.UID]bool{},
 	}
 	deps := Deps{
 		Observer: w, Sandboxes: w, Containers: w, Images: images{w}, Volumes: w, Cgroups: cgroups{w}, Logs: logs{w},
+		Handlers: w, Probes: w, Messages: messages{},
 		Status: sink{w}, Events: w, Log: zaptest.NewLogger(t),
 		Node:  func() pod.Node { return pod.Node{Name: "n", RuntimeName: "r", HostIPs: []string{"10.0.0.1"}} },
 		Hooks: Hooks{Panic: func() { w.mu.Lock(); w.panics++; w.mu.Unlock() }},
@@ -78,7 +83,7 @@ func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 	w.stop = cancel
 	go func() {
 		defer close(w.ended)
-		if err := w.sup.Run(ctx, Inputs{Desired: w.desired, Hints: w.hints, Listings: w.listings}); err != nil {
+		if err := w.sup.Run(ctx, Inputs{Desired: w.desired, Hints: w.hints, Listings: w.listings, Verdicts: w.verdicts}); err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	}()

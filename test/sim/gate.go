@@ -11,6 +11,7 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/cri"
 	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/test/fakecri"
 )
 
 // errDead is what a dead agent's calls come to; nobody is there to read it.
@@ -86,10 +87,18 @@ func (s gatedSandboxes) RemoveSandbox(ctx context.Context, id string) error {
 type gatedContainers struct {
 	g *gate
 	c *cri.Client
+	r *fakecri.Server
+	a *API
 }
 
 func (s gatedContainers) CreateContainer(ctx context.Context, req pod.ContainerRequest) (id string, err error) {
-	err = s.g.pass(func() error { id, err = s.c.CreateContainer(ctx, req); return err })
+	err = s.g.pass(func() error {
+		if why := tooEarly(req, s.r.Snapshot()); why != "" {
+			s.a.accuse(why)
+		}
+		id, err = s.c.CreateContainer(ctx, req)
+		return err
+	})
 	return id, err
 }
 
@@ -104,6 +113,29 @@ func (s gatedContainers) StopContainer(ctx context.Context, id string, grace tim
 func (s gatedContainers) RemoveContainer(ctx context.Context, id string) error {
 	return s.g.pass(func() error { return s.c.RemoveContainer(ctx, id) })
 }
+
+// gatedExec runs hooks and probes. Hooks are effects; a probe is none.
+type gatedExec struct {
+	g *gate
+	c *cri.Client
+	h *hooks
+}
+
+func (s gatedExec) ExecSync(ctx context.Context, id string, command []string, timeout time.Duration) (res pod.ExecResult, err error) {
+	if command[0] == probeCommand {
+		return s.c.ExecSync(ctx, id, command, timeout)
+	}
+	err = s.g.pass(func() error {
+		s.h.ran(id, command[0])
+		res, err = s.c.ExecSync(ctx, id, command, timeout)
+		return err
+	})
+	return res, err
+}
+
+type noMessages struct{}
+
+func (noMessages) Create(types.UID, string) (string, error) { return "", nil }
 
 type gatedImages struct{ g *gate }
 

@@ -16,8 +16,10 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/cri"
 	"nodeagent.dev/nodeagent/internal/lifecycle"
+	"nodeagent.dev/nodeagent/internal/lifecycle/hook"
 	"nodeagent.dev/nodeagent/internal/pleg"
 	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/probe"
 	"nodeagent.dev/nodeagent/test/fakecri"
 )
 
@@ -58,8 +60,17 @@ func (s *Sim) Start(crash int, after bool) error {
 // run wires the agent as internal/agent does, with the gate in between.
 func (s *Sim) run(ctx context.Context, client *cri.Client) {
 	g := s.gate
+	exec := gatedExec{g, client, &hooks{runs: map[string]int{}, api: s.API}}
+	verdicts := make(chan types.UID)
+	prober := probe.New(probe.Config{Version: "1.37"}, probe.Deps{Exec: exec, Events: noEvents{}, Log: zap.NewNop(), Changed: func(uid types.UID) {
+		select {
+		case verdicts <- uid:
+		case <-ctx.Done():
+		}
+	}})
 	sup := lifecycle.NewSupervisor(lifecycle.Deps{
-		Observer: client, Sandboxes: gatedSandboxes{g, client}, Containers: gatedContainers{g, client},
+		Handlers: hook.New(exec, hook.Deps{Version: "v1.37.1"}), Probes: prober, Messages: noMessages{},
+		Observer: client, Sandboxes: gatedSandboxes{g, client}, Containers: gatedContainers{g, client, s.Runtime, s.API},
 		Images: gatedImages{g}, Volumes: gatedVolumes{g, s.Disk}, Cgroups: gatedCgroups{g, s.Disk}, Logs: gatedLogs{g, s.Disk},
 		Leftovers: s.Disk.pods,
 		Status:    gatedStatus{g, s.API}, Events: noEvents{},
@@ -74,7 +85,10 @@ func (s *Sim) run(ctx context.Context, client *cri.Client) {
 		_ = pleg.New(pleg.Config{Relist: client.ListAll, Events: client.Events}, zap.NewNop()).Run(ctx, hints, listings)
 	})
 	wg.Go(func() {
-		_ = sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings})
+		_ = sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, Verdicts: verdicts})
+	})
+	wg.Go(func() {
+		_ = prober.Run(ctx)
 	})
 	ended := s.ended
 	go func() { wg.Wait(); close(ended) }()

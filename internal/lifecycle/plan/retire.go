@@ -102,13 +102,14 @@ func preStop(in *pod.Input, i *pod.Container) (*corev1.Container, *corev1.Lifecy
 	if i.State != pod.ContainerRunning {
 		return nil, nil
 	}
-	if c, _ := pod.Find(in.Pod, i.Name); c != nil {
-		if c.Lifecycle == nil {
-			return c, nil
-		}
-		return c, c.Lifecycle.PreStop
+	c, _ := pod.Find(in.Pod, i.Name)
+	switch {
+	case c == nil: // its spec is lost, but the runtime has kept the hook
+		return &corev1.Container{Name: i.Name}, i.PreStop
+	case c.Lifecycle == nil:
+		return c, nil
 	}
-	return nil, nil
+	return c, c.Lifecycle.PreStop
 }
 
 // abandonHooks gives up the preStop hooks that are out of time or whose
