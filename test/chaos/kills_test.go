@@ -1,0 +1,192 @@
+//go:build e2e
+
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"nodeagent.dev/nodeagent/test/bed"
+	"nodeagent.dev/nodeagent/test/bed/bedtest"
+)
+
+const (
+	steadyPods = 3
+	// earlyKills of a hundred hit the agent while it starts.
+	earlyKills = 30
+	startedBy  = 1500 * time.Millisecond // about how long a start takes
+	runsFor    = 3 * time.Second         // at most, between two kills
+	shown      = 15                      // problems that are told in full
+)
+
+// TestKills: the agent is killed at random moments while pods of all kinds live
+// and die. No process is started more often than exit codes and policies say, no
+// crash loop is faster, finished pods end as they do undisturbed, and when all
+// pods are deleted nothing is left of them.
+func TestKills(t *testing.T) {
+	if *seed == 0 {
+		*seed = time.Now().UnixNano()
+	}
+	b := bed.Start(t, bed.Options{})
+	t.Logf("%s, %d kills, -seed=%d", b.Agent(), *kills, *seed)
+	before, err := inventory(t.Context(), b)
+	must(t, "looking at the machine", err)
+	r := newRun(t, b)
+	began := time.Now()
+	r.undisturbed(t.Context())
+	t.Logf("undisturbed: %s, %d problems", time.Since(began).Round(time.Second), len(r.problems))
+	steady := r.steady(t)
+
+	began = time.Now()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.disturbed(t.Context(), stop)
+	}()
+	starts, early, err := r.kill(t.Context(), rand.New(rand.NewPCG(uint64(*seed), 1)))
+	close(stop)
+	<-ended
+	must(t, "killing and starting the agent", err)
+	disturbed := time.Since(began)
+	r.endSteady(t, steady)
+	began = time.Now()
+	left, err := leaks(t.Context(), b, before, leakLimit(b))
+	must(t, "looking for what is left", err)
+	t.Logf("%d kills in %s, and %d more during a start; starts of the agent: %s", *kills, disturbed.Round(time.Second), early, spread(starts))
+	t.Logf("%d things left of pods that are gone, %s after the last", len(left), time.Since(began).Round(100*time.Millisecond))
+	if len(left) > 0 {
+		text := fmt.Sprintf("%d things are left of pods that are gone:\n  %s", len(left), strings.Join(left[:min(len(left), 2*shown)], "\n  "))
+		r.problems = slices.Insert(r.problems, 0, text)
+	}
+	r.report(t)
+}
+
+// leakLimit is how long after the last pod everything has to be gone. The kubelet
+// collects garbage once a minute.
+func leakLimit(b *bed.Bed) time.Duration {
+	if b.Agent() == bed.Kubelet {
+		return 3 * time.Minute
+	}
+	return 20 * time.Second
+}
+
+// kill kills the agent as often as the flag says and starts it again each time.
+// The pauses are random: the moments are what is tried.
+func (r *run) kill(ctx context.Context, random *rand.Rand) (starts []time.Duration, early int, err error) {
+	agent := r.bed.Component("agent")
+	between := func(most time.Duration) time.Duration { return time.Duration(random.Int64N(int64(most))) }
+	for n := range *kills {
+		pause(ctx, between(runsFor))
+		if err := agent.Kill(ctx); err != nil {
+			return starts, early, fmt.Errorf("kill %d: %w; did it end by itself? The end of its log:\n%s", n+1, err, bedtest.Tail(agent.Log(), 4000))
+		}
+		if random.IntN(100) < earlyKills && n+1 < *kills {
+			early++
+			if err := agent.Launch(ctx); err != nil {
+				return starts, early, fmt.Errorf("start after kill %d: %w", n+1, err)
+			}
+			pause(ctx, between(startedBy))
+			if err := agent.Kill(ctx); err != nil {
+				return starts, early, fmt.Errorf("kill during the start after kill %d: %w", n+1, err)
+			}
+		}
+		began := time.Now()
+		if err := agent.Start(ctx); err != nil {
+			return starts, early, fmt.Errorf("start after kill %d: %w", n+1, err)
+		}
+		starts = append(starts, time.Since(began))
+	}
+	if err := r.bed.WaitNodeReady(ctx); err != nil {
+		return starts, early, fmt.Errorf("after the last kill: %w", err)
+	}
+	return starts, early, nil
+}
+
+// steady makes pods that live through all kills.
+func (r *run) steady(t *testing.T) []*corev1.Pod {
+	t.Helper()
+	k := kind{name: "steady", policy: corev1.RestartPolicyAlways, main: []step{{name: "a", script: bedtest.Obeys}, {name: "b", script: bedtest.Obeys}}}
+	pods := make([]*corev1.Pod, steadyPods)
+	for i := range pods {
+		p := k.pod(fmt.Sprintf("steady-%d", i), r.journals)
+		_, err := r.bed.Client().CoreV1().Pods(namespace).Create(t.Context(), p, metav1.CreateOptions{})
+		must(t, "creating a steady pod", err)
+		pods[i], err = r.board.await(t.Context(), p.Name, "ready", k.settled)
+		must(t, "creating a steady pod", err)
+	}
+	return pods
+}
+
+// endSteady checks that the pods are as they were, and deletes them.
+func (r *run) endSteady(t *testing.T, pods []*corev1.Pod) {
+	t.Helper()
+	client := r.bed.Client().CoreV1().Pods(namespace)
+	for _, was := range pods {
+		p, err := client.Get(t.Context(), was.Name, metav1.GetOptions{})
+		must(t, "looking at a steady pod", err)
+		for i, c := range p.Status.ContainerStatuses {
+			if before := was.Status.ContainerStatuses[i]; c.ContainerID != before.ContainerID || c.RestartCount != 0 {
+				r.problem("container %s of %s is %s with %d restarts, was %s", c.Name, p.Name, c.ContainerID, c.RestartCount, before.ContainerID)
+			}
+		}
+		must(t, "deleting a steady pod", client.Delete(t.Context(), p.Name, metav1.DeleteOptions{}))
+		_, err = r.board.await(t.Context(), p.Name, "gone", func(_ *corev1.Pod, gone bool) bool { return gone })
+		must(t, "deleting a steady pod", err)
+		j, err := readJournal(r.journals, p.Name)
+		must(t, "looking at a steady pod", err)
+		for _, c := range []string{"a", "b"} {
+			if n := len(j[c+" "+started]); n != 1 {
+				r.problem("container %s of %s was started %d times, want once", c, p.Name, n)
+			}
+		}
+	}
+}
+
+// report tells the figures and what was wrong. What is wrong with nodeagent fails
+// the test.
+func (r *run) report(t *testing.T) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lives []string
+	sum := 0
+	for _, name := range slices.Sorted(maps.Keys(r.lives)) {
+		lives = append(lives, fmt.Sprintf("%s %d", name, r.lives[name]))
+		sum += r.lives[name]
+	}
+	t.Logf("%d pods lived and went: %s; %d processes were started", sum, strings.Join(lives, ", "), r.starts)
+	for _, name := range slices.Sorted(maps.Keys(r.hooks)) {
+		t.Logf("hooks: %s in %d containers", name, r.hooks[name])
+	}
+	t.Logf("deleted to gone: %s", spread(r.deletes))
+	if len(r.problems) == 0 {
+		t.Log("no problems")
+		return
+	}
+	text := fmt.Sprintf("%d problems; the first:\n%s", len(r.problems), strings.Join(r.problems[:min(shown, len(r.problems))], "\n"))
+	if r.bed.Agent() != bed.Nodeagent {
+		t.Logf("not judged, the agent is %s: %s", r.bed.Agent(), text)
+		return
+	}
+	t.Error(text)
+}
+
+func spread(all []time.Duration) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	at := func(percent int) time.Duration {
+		return sorted[(len(sorted)*percent+99)/100-1].Round(time.Millisecond)
+	}
+	return fmt.Sprintf("median %s, p99 %s, longest %s of %d", at(50), at(99), at(100), len(sorted))
+}
