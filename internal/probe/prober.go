@@ -93,7 +93,6 @@ type item struct {
 	at        int                // place in the heap, or outside
 	cancel    context.CancelFunc // of the run in progress, or nil
 	round     uint64
-	dropped   bool
 }
 
 // New returns a Prober that watches nothing. Now counts as the start of the
@@ -167,7 +166,6 @@ func (p *Prober) want(w *watched, t pod.ProbeTarget) bool {
 
 // drop forgets a probe and ends its run.
 func (p *Prober) drop(i *item) {
-	i.dropped = true
 	p.stats.Watched--
 	if i.at != outside {
 		heap.Remove(&p.due, i.at)

@@ -261,8 +261,16 @@ func TestEventsHaveTheKubeletsWords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.answers(func(context.Context, pod.ProbeTarget) (answer.Answer, error) { return c.answer, c.err })
-				w.Watch(newPod("a"), list(target(pod.ProbeReadiness, "x", corev1.Probe{})))
+				x := target(pod.ProbeReadiness, "x", corev1.Probe{FailureThreshold: 1})
+				w.Watch(newPod("a"), list(x))
 				w.wait(0)
+				want := map[answer.Result]pod.Verdict{
+					answer.Success: pod.VerdictSuccess, answer.Warning: pod.VerdictSuccess, answer.Failure: pod.VerdictFailure,
+				}[c.answer.Result]
+				if c.err != nil {
+					want = pod.VerdictUnknown // whatever the result is called
+				}
+				w.wantVerdict(t, x.ProbeKey, want)
 				if got := strings.Join(w.said(), "\n"); got != c.want {
 					t.Errorf("events %.200q, want %.200q", got, c.want)
 				}

@@ -116,11 +116,12 @@ func (p *Prober) try(ctx context.Context, r run) (a answer.Answer, err error) {
 	return p.handle(ctx, r.target)
 }
 
-// count counts an answer. It is not ok when nobody wants it any more.
+// count counts an answer. It is not ok when nobody wants it any more: then ctx,
+// the context of the run, has ended.
 func (p *Prober) count(ctx context.Context, i *item, a answer.Answer, err error) (verdict pod.Verdict, changed, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i.dropped || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return pod.VerdictUnknown, false, false
 	}
 	before := i.tally.verdict
@@ -162,7 +163,7 @@ func (p *Prober) reschedule(ctx context.Context, i *item, now time.Time) {
 	defer p.mu.Unlock()
 	p.stats.Running--
 	i.cancel = nil
-	if i.dropped || i.tally.held || ctx.Err() != nil {
+	if i.tally.held || ctx.Err() != nil {
 		return
 	}
 	var skipped int

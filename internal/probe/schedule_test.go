@@ -203,12 +203,15 @@ func BenchmarkDue(b *testing.B) {
 	b.ResetTimer()
 	for range b.N {
 		var wg sync.WaitGroup
-		now = now.Add(time.Second)
 		p.startDue(b.Context(), &wg, now)
 		wg.Wait()
+		now = now.Add(time.Second)
 	}
 	b.StopTimer()
 	s := p.Stats()
+	if s.Runs != uint64(b.N)*n {
+		b.Fatalf("%d runs in %d rounds of %d", s.Runs, b.N, n)
+	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(s.Runs), "ns/run")
 	b.ReportMetric(float64(s.Skipped), "skipped")
 }
