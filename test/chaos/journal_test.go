@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ func (k *kind) check(p *corev1.Pod, j journal) []string {
 	add := func(format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("pod %s: ", p.Name)+fmt.Sprintf(format, args...))
 	}
-	for _, s := range append(k.init[:len(k.init):len(k.init)], k.main...) {
+	for _, s := range slices.Concat(k.init, k.main) {
 		starts, restarts := len(j[s.name+" "+started]), restartsOf(p, s.name)
 		want := s.starts
 		if want == many {
@@ -100,8 +101,7 @@ func early(starts []time.Time) map[int]time.Duration {
 }
 
 func restartsOf(p *corev1.Pod, container string) int {
-	for _, s := range append(p.Status.InitContainerStatuses[:len(p.Status.InitContainerStatuses):len(p.Status.InitContainerStatuses)],
-		p.Status.ContainerStatuses...) {
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		if s.Name == container {
 			return int(s.RestartCount)
 		}

@@ -124,4 +124,6 @@ func (k *kind) settled(p *corev1.Pod, gone bool) bool {
 	}
 }
 
-func crashLooping(w *corev1.ContainerStateWaiting) bool { return w != nil && w.Reason == "CrashLoopBackOff" }
+func crashLooping(w *corev1.ContainerStateWaiting) bool {
+	return w != nil && w.Reason == "CrashLoopBackOff"
+}

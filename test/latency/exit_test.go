@@ -86,11 +86,12 @@ func (e *ending) again(p *corev1.Pod) bool {
 }
 
 // exits measures how long after its process has ended the API shows a container
-// terminated, and those that are restarted running again. The first two exits of
-// each policy do not count.
-func exits(t *testing.T, b *bed.Bed, board *board, n int) (ends, restarts []time.Duration) {
+// terminated, those that are restarted running again, and when the runtime said
+// so. The first two exits of each policy do not count.
+func exits(t *testing.T, b *bed.Bed, board *board, n int) (ends, restarts, told []time.Duration) {
 	t.Helper()
 	const warm = 2
+	runtime := watchRuntime(t, b)
 	endings := prepareExits(t, b, n/2+warm)
 	random := rand.New(rand.NewPCG(1, 2))
 	seen := map[bool]int{}
@@ -108,8 +109,13 @@ func exits(t *testing.T, b *bed.Bed, board *board, n int) (ends, restarts []time
 		if e.always {
 			restarts = append(restarts, restart)
 		}
+		at, err := e.at()
+		must(t, "container exits", err)
+		if heard, ok := runtime.of(e.name()); ok {
+			told = append(told, heard.Sub(at))
+		}
 	}
-	return ends, restarts
+	return ends, restarts, told
 }
 
 // measure ends a container and waits until the API shows it.

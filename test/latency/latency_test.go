@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -24,6 +23,7 @@ const (
 	ofAPI     = "the API alone: patch sent to event seen"
 	ofFlip    = "probe answered to Ready changed"
 	ofExit    = "process ended to terminated"
+	ofRuntime = "the runtime alone: process ended to CRI event"
 	ofRestart = "process ended to running again"
 
 	flipLimit = 150 * time.Millisecond
@@ -45,15 +45,12 @@ func TestLatency(t *testing.T) {
 	for _, agent := range agents() {
 		t.Run(agent, func(t *testing.T) { measured[agent] = latencies(t, agent, n) })
 	}
-	head := []string{"milliseconds: min / median / p99 / max"}
-	for _, agent := range agents() {
-		head = append(head, agent)
-	}
+	head := append([]string{"milliseconds: min / median / p99 / max"}, agents()...)
 	if *compare {
 		head = append(head, "kubelet to nodeagent, median / p99")
 	}
 	rows := [][]string{head}
-	for _, what := range []string{ofFlip, ofExit, ofRestart, ofAPI} {
+	for _, what := range []string{ofFlip, ofExit, ofRestart, ofRuntime, ofAPI} {
 		row := []string{what}
 		for _, agent := range agents() {
 			row = append(row, fmt.Sprintf("%s (%d)", measured[agent][what], measured[agent][what].n))
@@ -83,8 +80,8 @@ func latencies(t *testing.T, agent string, n int) map[string]spread {
 	board := watchPods(t, b)
 	measured := map[string]spread{}
 	measured[ofFlip] = spreadOf(flips(t, b, board, n))
-	ended, again := exits(t, b, board, n)
-	measured[ofExit], measured[ofRestart] = spreadOf(ended), spreadOf(again)
+	ended, again, told := exits(t, b, board, n)
+	measured[ofExit], measured[ofRestart], measured[ofRuntime] = spreadOf(ended), spreadOf(again), spreadOf(told)
 	measured[ofAPI] = spreadOf(roundTrips(t, b, board, n))
 	return measured
 }
