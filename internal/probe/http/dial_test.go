@@ -86,11 +86,9 @@ func overTLS(t *testing.T, say func(net.Conn), protocols ...string) func(net.Con
 	server.Close()
 	return func(c net.Conn) {
 		s := tls.Server(c, &tls.Config{Certificates: server.TLS.Certificates, NextProtos: protocols})
-		if err := s.HandshakeContext(t.Context()); err != nil {
-			t.Error(err)
-			return
+		if s.Handshake() == nil { // a client whose time is over does not finish it
+			say(s)
 		}
-		say(s)
 	}
 }
 
@@ -128,7 +126,11 @@ func TestConnectionsEndWithTheProbe(t *testing.T) {
 		t.Error("the request was answered")
 	}
 	close(proceed)
-	<-shaken
+	select {
+	case <-shaken:
+	case <-time.After(patience):
+		t.Fatal("no handshake")
+	}
 	cancel()
 	select {
 	case <-gone:
