@@ -47,8 +47,8 @@ func (r *Recorder) Close() {
 // Event records an event about a pod or, if container is not empty, about one
 // of its containers.
 func (r *Recorder) Event(p *corev1.Pod, container string, warning bool, reason, message string) {
-	r.log.Debug("event", zap.String("pod", pod.RefOf(p).String()), zap.String("container", container),
-		zap.String("reason", reason), zap.String("message", message))
+	// The message may have what a container said, which is not for the log.
+	r.log.Debug("event", zap.String("pod", pod.RefOf(p).String()), zap.String("container", container), zap.String("reason", reason))
 	if r.recorder == nil {
 		return
 	}
@@ -57,7 +57,8 @@ func (r *Recorder) Event(p *corev1.Pod, container string, warning bool, reason, 
 		UID: p.UID, ResourceVersion: p.ResourceVersion,
 	}
 	if container != "" {
-		ref.FieldPath = "spec.containers{" + container + "}"
+		_, k := pod.Find(p, container)
+		ref.FieldPath = "spec." + k.Field() + "{" + container + "}"
 	}
 	r.recorder.Event(ref, eventType(warning), reason, message)
 }

@@ -188,6 +188,8 @@ func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Acti
 	op := &operation{action: a, cancel: cancel, Operation: pod.Operation{
 		Target: a.Target(), Verb: a.Verb(), Since: s.now, Constructive: plan.Constructive(a)}}
 	switch a := a.(type) {
+	case plan.StartContainer:
+		op.Attempt = a.Attempt
 	case plan.RunPreStop:
 		op.Deadline = a.Deadline
 	case plan.StopContainer:

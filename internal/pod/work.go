@@ -52,6 +52,8 @@ type Operation struct {
 	Since time.Time
 	// Deadline is the kill time a running StopContainer was given.
 	Deadline time.Time
+	// Attempt is which instance a StartContainer makes.
+	Attempt int
 	// Constructive operations bring something up; a stop cancels them.
 	Constructive bool
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -40,11 +41,42 @@ func makePod(uid string, policy corev1.RestartPolicy, containers ...string) *cor
 	return p
 }
 
+// enrich gives a pod everything a lifecycle can have: an init container, a
+// sidecar that has to start first, hooks and probes.
+func enrich(p *corev1.Pod) *corev1.Pod {
+	command := func(c string) *corev1.ExecAction { return &corev1.ExecAction{Command: []string{c}} }
+	check := func(seconds int32) *corev1.Probe {
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: command(probeCommand)}, PeriodSeconds: seconds, FailureThreshold: 2}
+	}
+	p.Spec.InitContainers = []corev1.Container{
+		{Name: "init1", Image: "img"},
+		{Name: "sidecar", Image: "img", RestartPolicy: new(corev1.ContainerRestartPolicyAlways), StartupProbe: check(1),
+			Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: command(preStop)}}},
+		{Name: "init2", Image: "img"},
+	}
+	for i := range p.Spec.Containers {
+		c := &p.Spec.Containers[i]
+		c.LivenessProbe, c.ReadinessProbe = check(15), check(20)
+		c.Lifecycle = &corev1.Lifecycle{
+			PostStart: &corev1.LifecycleHandler{Exec: command(postStart)}, PreStop: &corev1.LifecycleHandler{Exec: command(preStop)},
+		}
+	}
+	return p
+}
+
 // behave scripts the story of TestCrashAtEveryEffect.
 func behave(podName, container string, attempt int) fakecri.Behaviour {
 	switch {
 	case podName == "job":
 		return fakecri.Behaviour{RunFor: 3 * time.Second}
+	case container == "init2" && attempt == 0:
+		return fakecri.Behaviour{RunFor: time.Second, ExitCode: 1}
+	case strings.HasPrefix(container, "init"):
+		return fakecri.Behaviour{RunFor: time.Second}
+	case container == "ill" && attempt == 0:
+		return fakecri.Behaviour{TermAfter: time.Second, Exec: fails(probeCommand)}
+	case container == "ill" && attempt == 1:
+		return fakecri.Behaviour{Exec: fails(postStart)}
 	case container == "crashes" && attempt < 2:
 		return fakecri.Behaviour{RunFor: 2 * time.Second, ExitCode: 1}
 	case container == "stubborn":
@@ -53,12 +85,23 @@ func behave(podName, container string, attempt int) fakecri.Behaviour {
 	return fakecri.Behaviour{TermAfter: 100 * time.Millisecond}
 }
 
+// fails is a container in which one command fails.
+func fails(which string) func(context.Context, []string) (string, int32, error) {
+	return func(_ context.Context, command []string) (string, int32, error) {
+		if command[0] == which {
+			return "no", 1, nil
+		}
+		return "", 0, nil
+	}
+}
+
 // story is what happens in TestCrashAtEveryEffect: pods come, crash, complete
-// and go. It takes about a minute of fake time.
+// and go. It takes minutes of fake time.
 func story(s *Sim) {
 	s.API.Create(makePod("web", corev1.RestartPolicyAlways, "main", "crashes"))
 	s.API.Create(makePod("job", corev1.RestartPolicyNever, "work"))
 	s.API.Create(makePod("gone", corev1.RestartPolicyAlways, "main", "stubborn"))
+	s.API.Create(enrich(makePod("full", corev1.RestartPolicyAlways, "main", "ill")))
 	time.Sleep(5 * time.Second)
 	s.API.Delete("gone", 10*time.Second)
 	time.Sleep(time.Second)
@@ -67,6 +110,11 @@ func story(s *Sim) {
 	s.Runtime.MarkStopped("web")
 	s.API.Delete("web", 5*time.Second)
 	time.Sleep(60 * time.Second)
+	if full := s.API.Pod("full"); !ready(full) {
+		s.API.accuse(fmt.Sprintf("full is not ready: %+v", full.Status))
+	}
+	s.API.Delete("full", 20*time.Second)
+	time.Sleep(30 * time.Second)
 }
 
 // TestCrashAtEveryEffect kills the agent before and after each single effect it
@@ -113,6 +161,12 @@ func runStory(t *testing.T, crash int, after bool) int {
 		t.Errorf("the job did not succeed once: %+v", job)
 	}
 	return s.Effects()
+}
+
+func ready(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 func mustStart(t *testing.T, s *Sim, crash int, after bool) {
@@ -179,6 +233,25 @@ func history(t *testing.T, seed uint64) {
 			if rng.IntN(3) == 0 && !calm.Load() {
 				h.RunFor, h.ExitCode = time.Duration(1+rng.IntN(20))*time.Second, int32(rng.IntN(2))
 			}
+			if strings.HasPrefix(container, "init") {
+				h.RunFor = time.Duration(1+rng.IntN(5000)) * time.Millisecond
+			}
+			switch rng.IntN(8) {
+			case 0:
+				h.Exec = unless(&calm, fails(probeCommand))
+			case 1:
+				h.Exec = unless(&calm, fails(postStart))
+			case 2:
+				h.Exec = unless(&calm, fails(preStop))
+			case 3:
+				h.Exec = unless(&calm, func(ctx context.Context, _ []string) (string, int32, error) {
+					select {
+					case <-ctx.Done():
+					case <-time.After(time.Minute): // a postStart hook has no end but its own
+					}
+					return "", 0, ctx.Err()
+				})
+			}
 			return h
 		},
 		Fault: func(c fakecri.Call) fakecri.Fault {
@@ -213,6 +286,16 @@ func history(t *testing.T, seed uint64) {
 	verify(t, s)
 }
 
+// unless is the misbehaviour of a container until things calm down.
+func unless(calm *atomic.Bool, wild func(context.Context, []string) (string, int32, error)) func(context.Context, []string) (string, int32, error) {
+	return func(ctx context.Context, command []string) (string, int32, error) {
+		if calm.Load() {
+			return "", 0, nil
+		}
+		return wild(ctx, command)
+	}
+}
+
 // instance is a number for one instance of a container.
 func instance(pod, container string, attempt int) uint64 {
 	h := fnv.New64a()
@@ -232,7 +315,11 @@ func fate(t *testing.T, s *Sim, rng *rand.Rand, step int, uids map[string]bool) 
 	case 0, 1, 2:
 		uid := fmt.Sprintf("p%d", step)
 		policy := []corev1.RestartPolicy{"Always", "OnFailure", "Never"}[rng.IntN(3)]
-		s.API.Create(makePod(uid, policy, []string{"a", "b", "c"}[:1+rng.IntN(3)]...))
+		p := makePod(uid, policy, []string{"a", "b", "c"}[:1+rng.IntN(3)]...)
+		if rng.IntN(2) == 0 {
+			enrich(p)
+		}
+		s.API.Create(p)
 		uids[uid] = true
 	case 3:
 		s.Kill()
@@ -260,6 +347,16 @@ func fate(t *testing.T, s *Sim, rng *rand.Rand, step int, uids map[string]bool) 
 	}
 }
 
+// wanted is how many containers of a pod run when all is well.
+func wanted(p *corev1.Pod) (n int) {
+	for k := range pod.Containers(p) {
+		if k == pod.KindRegular || k == pod.KindSidecar {
+			n++
+		}
+	}
+	return n
+}
+
 // settled checks that each pod that was not deleted is where it has to be.
 func settled(t *testing.T, s *Sim) {
 	t.Helper()
@@ -273,8 +370,8 @@ func settled(t *testing.T, s *Sim) {
 			if running > 0 {
 				t.Errorf("%s is %s but %d containers run", p.Name, p.Status.Phase, running)
 			}
-		case p.Spec.RestartPolicy == corev1.RestartPolicyAlways && running != len(p.Spec.Containers):
-			t.Errorf("%s: %d of %d containers run, status %+v", p.Name, running, len(p.Spec.Containers), p.Status.ContainerStatuses)
+		case p.Spec.RestartPolicy == corev1.RestartPolicyAlways && running != wanted(p):
+			t.Errorf("%s: %d of %d containers run, status %+v", p.Name, running, wanted(p), p.Status)
 		}
 	}
 }

@@ -142,6 +142,7 @@ func (w *world) start(a plan.Action) {
 		w.checkStop(a)
 		op.Deadline = w.doom(a.Ending, false)
 	case plan.StartContainer:
+		op.Attempt = a.Attempt
 		w.checkStart(a)
 	default:
 	}

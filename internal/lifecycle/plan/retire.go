@@ -112,25 +112,40 @@ func preStop(in *pod.Input, i *pod.Container) (*corev1.Container, *corev1.Lifecy
 	return c, c.Lifecycle.PreStop
 }
 
-// abandonHooks gives up the preStop hooks that are out of time or whose
-// container has ended.
+// hookGrace is how long a postStart hook may go on after its container ended.
+const hookGrace = time.Second
+
+// abandonHooks gives up the hooks whose container has ended, and the preStop
+// hooks that are out of time. A runtime may never answer for a dead container.
 func abandonHooks(in *pod.Input, p *Plan) {
 	for _, op := range sortedOperations(in) {
-		if op.Verb != pod.VerbRunPreStop {
-			continue
-		}
 		name, _ := op.Target.Container()
 		i := in.Observed.Latest(name)
-		due := op.Deadline
-		if in.Stop != nil && in.Stop.Deadline.Before(due) {
-			due = in.Stop.Deadline
-		}
-		if i == nil || !i.Live() || !in.Now.Before(due) {
-			p.Cancel = append(p.Cancel, op.Target)
+		var due time.Time
+		switch {
+		case op.Verb == pod.VerbRunPreStop && (i == nil || !i.Live()):
+			due = in.Now
+		case op.Verb == pod.VerbRunPreStop:
+			due = op.Deadline
+			if in.Stop != nil && in.Stop.Deadline.Before(due) {
+				due = in.Stop.Deadline
+			}
+		case op.Verb == pod.VerbStartContainer && i != nil && i.State == pod.ContainerExited && i.Attempt >= op.Attempt && hasPostStart(in, name):
+			due = i.FinishedAt.Add(hookGrace)
+		default:
 			continue
 		}
-		p.wake(due)
+		if in.Now.Before(due) {
+			p.wake(due)
+		} else {
+			p.Cancel = append(p.Cancel, op.Target)
+		}
 	}
+}
+
+func hasPostStart(in *pod.Input, name string) bool {
+	c, _ := pod.Find(in.Pod, name)
+	return c != nil && c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 }
 
 // clearAll takes every instance of every container away, so that the pod starts
