@@ -18,7 +18,7 @@ VERSION ?= $(or $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --
 # How much is tried. A history of the planner takes 0.4 ms, one of the whole
 # core (sim) about 0.1 s, with the race detector about 1 s.
 PLAN_HISTORIES ?= 3000
-SIM_HISTORIES ?= 300
+SIM_HISTORIES ?= 120
 RACE_HISTORIES ?= 10
 TORTURE_PLAN ?= 95000
 TORTURE_SIM ?= 5000

@@ -168,9 +168,24 @@ func (in *Input) maxBackoff() (limit time.Duration) {
 	return MaxBackoff
 }
 
-// InitFailed reports whether an init container has failed for good, so that the
+// Over reports whether no container of the pod will ever run again: an init
+// container failed for good, or all regular ones have finished. Sidecars are not
+// asked.
+func (in *Input) Over() bool {
+	if Terminal(in.Prior.Phase) || in.initFailed() {
+		return true
+	}
+	for i := range in.Pod.Spec.Containers {
+		if !in.Finished(KindRegular, &in.Pod.Spec.Containers[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// initFailed reports whether an init container has failed for good, so that the
 // pod never gets to its regular containers.
-func (in *Input) InitFailed() bool {
+func (in *Input) initFailed() bool {
 	for k, c := range Containers(in.Pod) {
 		if k != KindInit || !in.Finished(k, c) {
 			continue

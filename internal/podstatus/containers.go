@@ -179,7 +179,7 @@ func unobserved(in *pod.Input, k pod.Kind, c *corev1.Container) corev1.Container
 			}
 		}
 	}
-	if k == pod.KindInit && in.InitReached() == len(in.Pod.Spec.InitContainers) {
+	if k == pod.KindInit && in.InitReached() == len(in.Pod.Spec.InitContainers) && !in.RestartingAll() {
 		return forgotten(st)
 	}
 	if w := waitingReason(in, k, c); w != nil {
@@ -200,7 +200,7 @@ func forgotten(st corev1.ContainerStatus) corev1.ContainerStatus {
 func waitingReason(in *pod.Input, k pod.Kind, c *corev1.Container) *corev1.ContainerStateWaiting {
 	latest := in.Latest(c.Name)
 	runs := latest != nil && latest.State == pod.ContainerRunning && !in.Instances[latest.ID].HookFailed
-	if in.Stop != nil || pod.Terminal(in.Prior.Phase) || in.Finished(k, c) || runs {
+	if in.Stop != nil || in.Finished(k, c) || runs || in.Over() {
 		return nil
 	}
 	if missing := pod.Unsupported(in.Pod); missing != "" {

@@ -80,4 +80,3 @@ func (w *world) checkStop(a plan.StopContainer) {
 		behind = behind || other.Name == a.Name
 	}
 }
-

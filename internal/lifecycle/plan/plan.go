@@ -58,7 +58,7 @@ func Next(in *pod.Input) Plan {
 	switch {
 	case in.Stop != nil || in.Pod == nil:
 		stopping(in, p)
-	case terminal(in):
+	case in.Over():
 		windDown(in, p)
 	case overdue(in, p):
 	default:

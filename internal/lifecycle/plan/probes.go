@@ -13,7 +13,7 @@ func Probes(in *pod.Input) []pod.ProbeTarget {
 	if in.Pod == nil || in.Observed.At.IsZero() {
 		return nil
 	}
-	ending := in.Stop != nil || !in.EndBy.IsZero()
+	ending := in.Stop != nil || in.Over()
 	var list []pod.ProbeTarget
 	for k, c := range pod.Containers(in.Pod) {
 		i := in.Latest(c.Name)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,6 +44,7 @@ func runScenario(t *testing.T, file string) {
 		t.Fatalf("%s: pod: %v", file, err)
 	}
 	w := newWorld(&p)
+	w.in.Hashes = hashes(&p)
 	var out strings.Builder
 	for line := range strings.Lines(string(ar.Files[1].Data)) {
 		line = strings.TrimRight(line, "\n")
@@ -95,9 +97,33 @@ func command(t *testing.T, w *world, out *strings.Builder, args []string) {
 		w.lose(pod.Target(args[1]))
 	case "fail-dirty": // the sandbox failed and left a dead one behind
 		w.failDirty()
+	case "probes": // which probes have to be run now
+		for _, target := range plan.Probes(&w.in) {
+			fmt.Fprintf(out, "  %s of %s\n", strings.ToLower(target.Kind.String()), target.Container.Name)
+		}
+	case "verdict": // verdict NAME startup|liveness|readiness ok|bad
+		kinds := map[string]pod.ProbeKind{"startup": pod.ProbeStartup, "liveness": pod.ProbeLiveness, "readiness": pod.ProbeReadiness}
+		verdicts := map[string]pod.Verdict{"ok": pod.VerdictSuccess, "bad": pod.VerdictFailure}
+		w.verdict(args[1], kinds[args[2]], verdicts[args[3]])
+	case "hook-fails": // the postStart hook of a container whose start is held
+		w.hookFails(args[1])
+	case "edit": // edit NAME IMAGE
+		c, _ := pod.Find(w.in.Pod, args[1])
+		c.Image = args[2]
+		w.in.Hashes = hashes(w.in.Pod)
+	case "debug": // debug NAME [TARGET]: an ephemeral container is added
+		e := corev1.EphemeralContainer{}
+		e.Name, e.Image = args[1], "img-"+args[1]
+		e.TargetContainerName = strings.Join(args[2:], "")
+		w.in.Pod.Spec.EphemeralContainers = append(w.in.Pod.Spec.EphemeralContainers, e)
+		w.in.Hashes = hashes(w.in.Pod)
 	case "exit": // exit NAME CODE
 		code, _ := strconv.Atoi(args[2])
-		w.exit(w.in.Observed.Latest(args[1]).ID, int32(code))
+		latest := w.in.Observed.Latest(args[1])
+		if latest == nil {
+			t.Fatalf("%s has never run; so far:\n%s", args[1], out)
+		}
+		w.exit(latest.ID, int32(code))
 	case "tick":
 		d, err := time.ParseDuration(args[1])
 		if err != nil {
@@ -112,6 +138,8 @@ func command(t *testing.T, w *world, out *strings.Builder, args []string) {
 		w.stop(d)
 	case "kill-agent":
 		w.forget()
+	case "forget": // the runtime no longer knows the dead instances of NAME
+		w.in.Observed.Containers = slices.DeleteFunc(w.in.Observed.Containers, func(c pod.Container) bool { return c.Name == args[1] })
 	case "lose-sandbox":
 		w.sandbox(w.in.Observed.Sandboxes[0].ID, func(s *pod.Sandbox) { s.Ready = false })
 	case "network":
@@ -141,23 +169,37 @@ func status(w *world, out *strings.Builder) {
 	w.decide()
 	s := &w.in.Prior
 	fmt.Fprintf(out, "  phase %s", s.Phase)
+	if s.Reason != "" {
+		fmt.Fprintf(out, " (%s)", s.Reason)
+	}
 	for _, c := range s.Conditions {
-		if c.Type == corev1.PodReady {
+		switch {
+		case c.Type == corev1.PodReady:
 			fmt.Fprintf(out, ", ready %s", c.Status)
+		case c.Type == corev1.PodInitialized && c.Status != corev1.ConditionTrue, c.Type == corev1.AllContainersRestarting && c.Status == corev1.ConditionTrue:
+			fmt.Fprintf(out, ", %s %s", c.Type, c.Status)
 		}
 	}
 	if s.PodIP != "" {
 		fmt.Fprintf(out, ", ip %s", s.PodIP)
 	}
 	out.WriteString("\n")
-	for i := range s.ContainerStatuses {
-		c := &s.ContainerStatuses[i]
+	for _, c := range slices.Concat(s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses) {
 		fmt.Fprintf(out, "  %s: %s, restarts %d", c.Name, stateText(c.State), c.RestartCount)
 		if c.LastTerminationState.Terminated != nil {
 			fmt.Fprintf(out, ", last %s", stateText(c.LastTerminationState))
 		}
 		out.WriteString("\n")
 	}
+}
+
+// hashes stands in for those of the runtime's annotations.
+func hashes(p *corev1.Pod) map[string]string {
+	m := map[string]string{}
+	for _, c := range pod.Containers(p) {
+		m[c.Name] = c.Image
+	}
+	return m
 }
 
 func stateText(s corev1.ContainerState) string {

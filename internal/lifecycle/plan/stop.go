@@ -82,21 +82,6 @@ func windDown(in *pod.Input, p *Plan) {
 	takeDown(in, p, false)
 }
 
-// terminal reports whether no container of the pod will ever run again: an init
-// container failed for good, or all regular ones have finished. Sidecars are not
-// asked.
-func terminal(in *pod.Input) bool {
-	if pod.Terminal(in.Prior.Phase) || in.InitFailed() {
-		return true
-	}
-	for i := range in.Pod.Spec.Containers {
-		if !in.Finished(pod.KindRegular, &in.Pod.Spec.Containers[i]) {
-			return false
-		}
-	}
-	return true
-}
-
 // stopLive stops every container that runs; true while one may still. All
 // preStop hooks run at once. A sidecar is stopped when every container started
 // after it has ended, or when the time is up (KEP-753).
