@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -123,7 +124,7 @@ func (in *Input) InitReached() int {
 			return len(in.Pod.Spec.InitContainers)
 		}
 	}
-	for i := len(in.Pod.Spec.InitContainers) - 1; i >= 0; i-- {
+	for i := range slices.Backward(in.Pod.Spec.InitContainers) {
 		if in.InSandbox(in.Pod.Spec.InitContainers[i].Name) != nil {
 			return i
 		}

@@ -8,12 +8,12 @@ import (
 
 // tally counts the containers of a pod by what their statuses say.
 type tally struct {
-	running, waiting       int
-	stopped, over          int // over: stopped for good
-	succeeded              int
-	initPending            int
-	sidecarsPending        int
-	initFailed             bool // for good
+	running, waiting int
+	stopped, over    int // over: stopped for good
+	succeeded        int
+	initPending      int
+	sidecarsPending  int
+	initFailed       bool // for good
 }
 
 // phase follows the kubelet's getPhase.
@@ -39,7 +39,7 @@ func phase(in *pod.Input, s *corev1.PodStatus, ended bool) corev1.PodPhase {
 		return corev1.PodRunning
 	case t.stopped == 0:
 		return corev1.PodPending
-	case t.stopped > t.over && !(ended && in.Source == pod.SourceAPI):
+	case t.stopped > t.over && (!ended || in.Source != pod.SourceAPI):
 		return corev1.PodRunning
 	case t.stopped == t.succeeded:
 		return corev1.PodSucceeded
