@@ -112,6 +112,9 @@ func (s *state) accept(a assignment) {
 	if a.spec.Pod != nil {
 		if s.spec.Pod != nil {
 			s.adoptForeign(&a.spec.Pod.Status)
+			if len(a.spec.Pod.Spec.EphemeralContainers) != len(s.spec.Pod.Spec.EphemeralContainers) {
+				s.volumes = nil // it may use one that nobody has used so far
+			}
 		}
 		s.spec = a.spec
 		s.hashes = hashes(a.spec.Pod)

@@ -4,17 +4,21 @@
 // Owns: the order in which a pod's sandbox, images, volumes and containers come
 // up and go down, who waits for whom, and until when.
 // Consumes: [pod.Input], nothing else: no clock, no context, no runtime.
-// Publishes: [Plan]: actions that may start now, operations to cancel, when to
+// Publishes: [Probes] (what has to be asked of the containers now) and [Plan]: actions that may start now, operations to cancel, when to
 // look again, and the reasons, in words, for all of it.
 //
 //	            Stop == nil                          Stop != nil
 //	┌──────────────────────────────────┐   ┌─────────────────────────────────┐
 //	│ syncing                          │   │ stopping                        │
-//	│  volumes ┐                       │   │  stop containers                │
-//	│  images  ├─> start containers    │   │   └> stop sandbox               │
-//	│  sandbox ┘   (spec order)        │   │       └> remove sandbox,        │
-//	│  all finished ──> wind down ─────┼─> │          volumes, cgroup ─> Done│
+//	│  volumes ┐                       │   │  preStop hooks                  │
+//	│  sandbox ┴> init containers and  │   │   └> stop containers, sidecars  │
+//	│             sidecars, in order   │   │       last, in reverse order    │
+//	│              └> regular ones     │   │        └> stop sandbox          │
+//	│  work done ──> wind down ────────┼─> │            └> remove what is    │
+//	│                                  │   │               left ─> Done      │
 //	└──────────────────────────────────┘   └─────────────────────────────────┘
+//
+// docs/lifecycle.md explains it all; testdata/ shows it at work.
 //
 // The actions of one plan may run at the same time: what has to wait for
 // something is simply not in the plan yet. An action's [pod.Target] is busy
