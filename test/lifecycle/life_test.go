@@ -46,7 +46,7 @@ type life struct {
 func live(t *testing.T, p *corev1.Pod) *life {
 	t.Helper()
 	b := shared.Bed(t)
-	dir, err := os.MkdirTemp(b.Dir, "d-")
+	dir, err := os.MkdirTemp(b.Dir, "d-") //nolint:usetesting // containers may write to it after the test; it goes with the bed
 	must(t, "making a folder for a pod", err)
 	must(t, "opening the folder to all users", os.Chmod(dir, 0o777))
 	l := &life{

@@ -174,7 +174,10 @@ func TestStartup(t *testing.T) {
 	s.asked("/live", 5)
 	for _, path := range []string{"/live", "/ready"} {
 		for i, r := range s.asked(path, 1) {
-			if r.at.After(from) && r.at.Before(second) && !(path == "/ready" && r.at.Before(again[4].at)) {
+			if path == "/ready" && r.at.Before(again[4].at) {
+				continue // perhaps of the first container, which may be asked until it ends
+			}
+			if r.at.After(from) && r.at.Before(second) {
 				t.Errorf("the second container was asked %s at %s (request %d), it started at %s", path, r.at, i+1, second)
 			}
 		}

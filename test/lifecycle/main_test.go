@@ -31,7 +31,7 @@ var must = bedtest.Must
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("16") // the tests wait more than they compute
+		_ = f.Value.Set("32") // the tests wait more than they compute
 	}
 	os.Exit(shared.Run(m))
 }

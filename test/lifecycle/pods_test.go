@@ -185,8 +185,9 @@ func wantExit(t *testing.T, what string, s corev1.ContainerState, code int32, re
 		t.Errorf("%s: %+v, want terminated by %d, %s", what, s, code, reason)
 		return
 	}
-	if e := s.Terminated; e.StartedAt.IsZero() || e.FinishedAt.Before(&e.StartedAt) || e.ContainerID == "" {
-		t.Errorf("%s: terminated %+v, want a container's ID, a start, and an end after it", what, e)
+	// A runtime may note the start of a short process after its end.
+	if e := s.Terminated; e.StartedAt.IsZero() || e.FinishedAt.IsZero() || e.ContainerID == "" {
+		t.Errorf("%s: terminated %+v, want a container's ID, a start and an end", what, e)
 	}
 }
 

@@ -53,7 +53,7 @@ func newServer(t *testing.T, tls bool) *server {
 
 func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.requests[r.URL.Path] = append(s.requests[r.URL.Path], seenRequest{r, time.Now()}) //nolint:forbidigo // when it came
+	s.requests[r.URL.Path] = append(s.requests[r.URL.Path], seenRequest{r, time.Now()})
 	n, answer := len(s.requests[r.URL.Path]), s.answer[r.URL.Path]
 	close(s.changed)
 	s.changed = make(chan struct{})
