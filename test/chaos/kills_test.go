@@ -25,7 +25,8 @@ const (
 	earlyKills = 30
 	startedBy  = 1500 * time.Millisecond // about how long a start takes
 	runsFor    = 3 * time.Second         // at most, between two kills
-	shown      = 15                      // problems that are told in full
+	// What is told of what is wrong: problems, and facts of a status.
+	shown, shownFacts = 25, 6
 )
 
 // TestKills: the agent is killed at random moments while pods of all kinds live
@@ -62,9 +63,15 @@ func TestKills(t *testing.T) {
 	left, err := leaks(t.Context(), b, before, leakLimit(b))
 	must(t, "looking for what is left", err)
 	t.Logf("%d kills in %s, and %d more during a start; starts of the agent: %s", *kills, disturbed.Round(time.Second), early, spread(starts))
-	t.Logf("%d things left of pods that are gone, %s after the last", len(left), time.Since(began).Round(100*time.Millisecond))
-	if len(left) > 0 {
-		text := fmt.Sprintf("%d things are left of pods that are gone:\n  %s", len(left), strings.Join(left[:min(len(left), 2*shown)], "\n  "))
+	took := time.Since(began).Round(100 * time.Millisecond)
+	agents, runtimes, err := blame(t.Context(), b, before, left)
+	must(t, "looking at what is left", err)
+	t.Logf("%s after the last pod: left by the agent %d things, by the runtime %d", took, len(agents), len(runtimes))
+	if len(runtimes) > 0 {
+		t.Logf("what the runtime has forgotten or refuses to remove, not judged:\n  %s", strings.Join(runtimes[:min(len(runtimes), shown)], "\n  "))
+	}
+	if len(agents) > 0 {
+		text := fmt.Sprintf("%d things are left of pods that are gone:\n  %s", len(agents), strings.Join(agents[:min(len(agents), shown)], "\n  "))
 		r.problems = slices.Insert(r.problems, 0, text)
 	}
 	r.report(t)
@@ -168,11 +175,24 @@ func (r *run) report(t *testing.T) {
 		t.Logf("hooks: %s in %d containers", name, r.hooks[name])
 	}
 	t.Logf("deleted to gone: %s", spread(r.deletes))
-	if len(r.problems) == 0 {
-		t.Log("no problems")
+	cancelled, starts := cancelledStarts(r.bed), 0
+	for _, n := range cancelled {
+		starts += n
+	}
+	with, without := explained(r.problems, cancelled)
+	t.Logf("%d starts of containers were broken off by the runtime because the agent was gone, in %d pods; %d problems are of these pods, %d of others",
+		starts, len(cancelled), len(with), len(without))
+	r.tell(t, "problems of pods whose containers' starts died with the agent", with)
+	r.tell(t, "problems", without)
+}
+
+// tell fails the test for what is wrong with nodeagent.
+func (r *run) tell(t *testing.T, what string, problems []string) {
+	t.Helper()
+	if len(problems) == 0 {
 		return
 	}
-	text := fmt.Sprintf("%d problems; the first:\n%s", len(r.problems), strings.Join(r.problems[:min(shown, len(r.problems))], "\n"))
+	text := fmt.Sprintf("%d %s; the first:\n%s", len(problems), what, strings.Join(problems[:min(shown, len(problems))], "\n"))
 	if r.bed.Agent() != bed.Nodeagent {
 		t.Logf("not judged, the agent is %s: %s", r.bed.Agent(), text)
 		return

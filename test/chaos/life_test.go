@@ -158,6 +158,9 @@ func differs(got diff.Facts, quiet []diff.Facts) string {
 		}
 	}
 	slices.Sort(least)
+	if len(least) > shownFacts {
+		least = append(least[:shownFacts], fmt.Sprintf("  and %d more", len(least)-shownFacts))
+	}
 	return strings.Join(least, "\n")
 }
 

@@ -85,58 +85,57 @@ func (e *ending) again(p *corev1.Pod) bool {
 	return s.State.Running != nil && s.RestartCount == 1
 }
 
-// exits measures how long after its process has ended the API shows a container
-// terminated, those that are restarted running again, and when the runtime said
-// so. The first two exits of each policy do not count.
-func exits(t *testing.T, b *bed.Bed, board *board, n int) (ends, restarts, told []time.Duration) {
+// exitTimes are what was measured of exits: from the end of the process until the
+// API shows it, until the container runs again, until the runtime tells; and from
+// there until the API shows it, which is the agent's part.
+type exitTimes struct{ shown, again, told, own []time.Duration }
+
+// exits measures exits of containers that are restarted and of others, n in all.
+// The first two of each do not count.
+func exits(t *testing.T, b *bed.Bed, board *board, n int) exitTimes {
 	t.Helper()
 	const warm = 2
 	runtime := watchRuntime(t, b)
 	endings := prepareExits(t, b, n/2+warm)
 	random := rand.New(rand.NewPCG(1, 2))
 	seen := map[bool]int{}
+	var all exitTimes
 	for _, e := range endings {
-		must(t, "container exits", board.await(t.Context(), e.pod, "ready", func(p *corev1.Pod) bool {
-			return bedtest.Ready(p) || p.Status.ContainerStatuses != nil && e.status(p).State.Running != nil
-		}))
+		must(t, "container exits", board.await(t.Context(), e.pod, "running", func(p *corev1.Pod) bool { return e.status(p).State.Running != nil }))
 		pause(t.Context(), time.Duration(random.Int64N(int64(exitPhase))))
-		end, restart, err := e.measure(t.Context(), board)
+		at, shown, again, err := e.measure(t.Context(), board)
 		must(t, "container exits", err)
 		if seen[e.always]++; seen[e.always] <= warm {
 			continue
 		}
-		ends = append(ends, end)
+		all.shown = append(all.shown, shown.Sub(at))
 		if e.always {
-			restarts = append(restarts, restart)
+			all.again = append(all.again, again.Sub(at))
 		}
-		at, err := e.at()
-		must(t, "container exits", err)
-		if heard, ok := runtime.of(e.name()); ok {
-			told = append(told, heard.Sub(at))
+		if told, ok := runtime.of(e.name()); ok {
+			all.told, all.own = append(all.told, told.Sub(at)), append(all.own, shown.Sub(told))
 		}
 	}
-	return ends, restarts, told
+	return all
 }
 
-// measure ends a container and waits until the API shows it.
-func (e *ending) measure(ctx context.Context, board *board) (end, restart time.Duration, err error) {
-	ended, again := board.expect(e.pod, e.ended), board.expect(e.pod, e.again)
+// measure ends a container and waits until the API shows it, and that it runs
+// again when it has to.
+func (e *ending) measure(ctx context.Context, board *board) (at, shown, again time.Time, err error) {
+	ended, runs := board.expect(e.pod, e.ended), board.expect(e.pod, e.again)
 	if err := e.tell(); err != nil {
-		return 0, 0, err
+		return at, shown, again, err
 	}
-	shown, err := receive(ctx, ended)
-	if err != nil {
-		return 0, 0, fmt.Errorf("the end of container %s is not seen: %w", e.name(), err)
+	if shown, err = receive(ctx, ended); err != nil {
+		return at, shown, again, fmt.Errorf("the end of container %s is not seen: %w", e.name(), err)
 	}
-	at, err := e.at()
-	if err != nil || !e.always {
-		return shown.Sub(at), 0, err
+	if e.always {
+		if again, err = receive(ctx, runs); err != nil {
+			return at, shown, again, fmt.Errorf("container %s is not restarted: %w", e.name(), err)
+		}
 	}
-	runs, err := receive(ctx, again)
-	if err != nil {
-		return 0, 0, fmt.Errorf("container %s is not restarted: %w", e.name(), err)
-	}
-	return shown.Sub(at), runs.Sub(at), nil
+	at, err = e.at()
+	return at, shown, again, err
 }
 
 // prepareExits makes n containers that are restarted and n that are not, in pods
