@@ -5,6 +5,8 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -37,7 +39,10 @@ type run struct {
 
 func newRun(t *testing.T, b *bed.Bed) *run {
 	t.Helper()
-	r := &run{bed: b, board: watchPods(t, b), journals: t.TempDir(),
+	// The folder goes with the bed: processes write to it until then.
+	journals := filepath.Join(b.Dir, "journals")
+	must(t, "making a folder for journals", os.Mkdir(journals, 0o755))
+	r := &run{bed: b, board: watchPods(t, b), journals: journals,
 		quiet: map[string][]diff.Facts{}, lives: map[string]int{}, hooks: map[string]int{}}
 	for _, k := range kinds() {
 		if why := pod.Unsupported(k.pod("any", r.journals)); why != "" && b.Agent() == bed.Nodeagent {

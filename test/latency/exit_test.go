@@ -142,7 +142,7 @@ func (e *ending) measure(ctx context.Context, board *board) (at, shown, again ti
 // that take turns, and waits until all run.
 func prepareExits(t *testing.T, b *bed.Bed, n int) []*ending {
 	t.Helper()
-	dir := t.TempDir()
+	dir := hostDir(t, b, "exits")
 	var all [2][]*ending
 	for i, policy := range []corev1.RestartPolicy{corev1.RestartPolicyNever, corev1.RestartPolicyAlways} {
 		for len(all[i]) < n {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -97,4 +98,13 @@ func mountHost(p *corev1.Pod, dir, at string) {
 	for i := range p.Spec.Containers {
 		p.Spec.Containers[i].VolumeMounts = []corev1.VolumeMount{{Name: "host", MountPath: at}}
 	}
+}
+
+// hostDir makes a folder of this machine for containers. It goes with the bed:
+// they write to it until then.
+func hostDir(t *testing.T, b *bed.Bed, name string) string {
+	t.Helper()
+	dir := filepath.Join(b.Dir, name)
+	must(t, "making a folder for containers", os.Mkdir(dir, 0o755))
+	return dir
 }

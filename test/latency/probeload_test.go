@@ -120,7 +120,7 @@ func judge(t *testing.T, o *outcome) {
 func probeLoad(t *testing.T, agent string, l *load) *outcome {
 	t.Helper()
 	b := bed.Start(t, bed.Options{Agent: agent})
-	board, dir, http := watchPods(t, b), countingDir(t), newCounter()
+	board, dir, http := watchPods(t, b), hostDir(t, b, "probes"), newCounter()
 	if l.limit.perSecond == 0 {
 		l.limit = execCapacity(t, b, board, dir)
 		t.Logf("the machine: %s", l.limit)

@@ -4,7 +4,6 @@ package latency
 
 import (
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -132,12 +131,4 @@ func probedPods(containers, port int, dir string, execPeriod, timeout time.Durat
 		pods = append(pods, p)
 	}
 	return pods, names
-}
-
-// countingDir is a folder for the files of exec probes.
-func countingDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	must(t, "preparing to count exec probes", os.Chmod(dir, fs.ModeSticky|0o777))
-	return dir
 }
