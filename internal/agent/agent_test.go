@@ -345,7 +345,7 @@ func TestLeftovers(t *testing.T) {
 // What is declared is served: the API server sends WebSockets on only then.
 func TestDeclaredFeatures(t *testing.T) {
 	cfg := &config.Config{Server: config.Server{Enabled: true, Handlers: config.ServerHandlers{Debugging: true, WebSockets: true}}}
-	if got := declaredFeatures(cfg); !slices.Equal(got, []string{"ExtendWebSocketsToKubelet"}) {
+	if got := declaredFeatures(cfg); !slices.Equal(got, []string{"ExtendWebSocketsToKubelet", "RestartAllContainersOnContainerExits"}) {
 		t.Errorf("declared %v", got)
 	}
 	for name, off := range map[string]func(*config.Server){
@@ -355,7 +355,7 @@ func TestDeclaredFeatures(t *testing.T) {
 	} {
 		without := *cfg
 		off(&without.Server)
-		if got := declaredFeatures(&without); len(got) != 0 {
+		if got := declaredFeatures(&without); slices.Contains(got, "ExtendWebSocketsToKubelet") {
 			t.Errorf("%s: declared %v", name, got)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/extendwebsocketstokubelet"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 
 	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/events"
@@ -63,10 +65,11 @@ func (p *parts) newNode(recorder *events.Recorder, relister *pleg.PLEG) (*node.R
 // declaredFeatures are the features of which the API server asks whether this
 // node has them (KEP-5328), and which it has.
 func declaredFeatures(cfg *config.Config) []string {
-	var names []string
+	names := []string{restartallcontainers.RestartAllContainersOnContainerExits}
 	if s := cfg.Server; s.Enabled && s.Handlers.Debugging && s.Handlers.WebSockets {
 		names = append(names, extendwebsocketstokubelet.ExtendWebSocketsToKubeletFeatureGate)
 	}
+	slices.Sort(names)
 	return names
 }
 

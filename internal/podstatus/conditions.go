@@ -31,7 +31,9 @@ func conditions(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
 		own = append(own, allRestarting(in, s))
 	}
 	for _, c := range own {
-		c.ObservedGeneration = in.Pod.Generation
+		if c.Type != corev1.AllContainersRestarting { // nor does the kubelet
+			c.ObservedGeneration = in.Pod.Generation
+		}
 		c.LastTransitionTime = metav1.NewTime(in.Now)
 		if prior := find(in.Prior.Conditions, c.Type); prior != nil && prior.Status == c.Status {
 			c.LastTransitionTime = prior.LastTransitionTime

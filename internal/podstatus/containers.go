@@ -102,6 +102,10 @@ func observed(in *pod.Input, k pod.Kind, c *corev1.Container, latest *pod.Contai
 	} else if prior != nil && prior.State.Terminated != nil && prior.ContainerID != st.ContainerID {
 		st.LastTerminationState = prior.State
 	}
+	if st.State.Terminated != nil && in.Instances[latest.ID].Replace && !pod.Restarts(in.Pod, k, c, latest.ExitCode) {
+		// The API lets nobody come back from an end that the policy has as final.
+		st.LastTerminationState, st.State = st.State, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}}
+	}
 	if prior := in.PriorContainer(c.Name); prior != nil {
 		st.RestartCount = max(st.RestartCount, prior.RestartCount)
 		if st.User == nil && prior.ContainerID == st.ContainerID {

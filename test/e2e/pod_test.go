@@ -76,6 +76,7 @@ func TestDeletion(t *testing.T) {
 // TestGraceShrinks: a second deletion with a shorter grace cuts the first short.
 func TestGraceShrinks(t *testing.T) {
 	b := cluster(t)
+	nodeagentOnly(t, b) // docs/adr/0010
 	p := newPod("shrink", ignores)
 	long, short := int64(120), int64(2)
 	p.Spec.TerminationGracePeriodSeconds = &long

@@ -104,8 +104,13 @@ func TestLivenessNever(t *testing.T) {
 	wantExit(t, "the container", status(p, "a").State, 137, "Error")
 	wantRestarts(t, p, "a", 0)
 	wantFlags(t, p, "a", false, false)
-	// The kubelet ends the pod, not the container, so the text does not tell why.
-	l.event(normal, "Killing", "a", "Stopping container a")
+	// The kubelet ends the pod, not the container, and so does not tell why
+	// (docs/adr/0010).
+	text := "Stopping container a"
+	if l.bed.Agent() == bed.Nodeagent {
+		text = "Container a failed liveness probe"
+	}
+	l.event(normal, "Killing", "a", text)
 	l.event(warning, "Unhealthy", "a", "Liveness probe failed: HTTP probe failed with statuscode: 500")
 }
 
