@@ -14,6 +14,22 @@ type SandboxRequest struct {
 	Grant   Grant
 }
 
+// Environment is what a container's variables may come from beside its spec.
+type Environment struct {
+	// ConfigMaps and Secrets are the objects that the container's variables refer
+	// to, by name; one that is not here does not exist.
+	ConfigMaps map[string]*corev1.ConfigMap
+	Secrets    map[string]*corev1.Secret
+	// Services are those that the container is told of by variables.
+	Services []*corev1.Service
+	// PodIPs and HostIPs are the addresses of the pod and of its node, primary
+	// first.
+	PodIPs, HostIPs []string
+	// Files returns the content of a file in one of the pod's volumes, for
+	// fileKeyRef; nil: there are none.
+	Files func(volume, path string) ([]byte, error)
+}
+
 // ContainerRequest is all that it takes to make a container.
 type ContainerRequest struct {
 	Sandbox   SandboxRequest
@@ -26,6 +42,10 @@ type ContainerRequest struct {
 	Image      Image
 	// Volumes are the pod's volumes as they are set up on the node.
 	Volumes Volumes
+	// Environment is what the variables may come from.
+	Environment Environment
+	// HostsFile is the managed /etc/hosts of the pod; empty: none.
+	HostsFile string
 	// TerminationLog is the file on the node that is shown to the container at
 	// its terminationMessagePath; empty: none.
 	TerminationLog string
