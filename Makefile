@@ -30,7 +30,8 @@ BED = $(RUN) ./test/bed/cmd/bed
 PLAN = ./internal/lifecycle/plan
 SIM = ./test/sim
 # Packages with tests that need a node of real components.
-E2E = $(shell grep -rl --include='*_test.go' '^//go:build e2e' test | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+# The slow suites have targets of their own: latency, probeload, chaos.
+E2E = $(shell grep -rl --include='*_test.go' '^//go:build e2e' test | xargs -r -n1 dirname | sort -u | grep -vx -e test/latency -e test/chaos | sed 's|^|./|')
 
 ##@ Try it
 
@@ -114,6 +115,18 @@ conformance: prepare ## Upstream's e2e.test on a bed: AGENT=kubelet, FOCUS=RE, S
 .PHONY: load
 load: prepare ## 1,000 log followers and 200 exec streams for two minutes, with figures (root)
 	@$(GO) test -tags e2e -count=1 -timeout 20m -run '^TestLoad$$' -v ./test/nodeapi -args -load=2m
+
+.PHONY: latency
+latency: prepare ## How soon the API knows of exits and probes, beside the kubelet; 4 minutes (root)
+	@$(GO) test -tags e2e -count=1 -timeout 15m -run '^TestLatency$$' -v ./test/latency -args -compare
+
+.PHONY: probeload
+probeload: prepare ## 200 containers with two probes each, beside the kubelet; 10 minutes (root)
+	@$(GO) test -tags e2e -count=1 -timeout 25m -run '^TestProbeLoad$$' -v ./test/latency -args -compare -for=3m
+
+.PHONY: chaos
+chaos: prepare ## 100 kills of the agent under a mixed load (SEED=N repeats one); 12 minutes (root)
+	@$(GO) test -tags e2e -count=1 -timeout 30m -run '^TestKills$$' -v ./test/chaos -args -kills=100 $(if $(SEED),-seed=$(SEED))
 
 .PHONY: vuln
 vuln: ## Known vulnerabilities in what the product calls; needs vuln.go.dev

@@ -111,6 +111,9 @@ func containerDetail(c pod.Container, st *runtimeapi.ContainerStatus) pod.Contai
 	c.ExitCode = st.GetExitCode()
 	c.Reason = cut(st.GetReason())
 	c.Message = cut(st.GetMessage())
+	if aborted(&c) {
+		c.State = pod.ContainerAborted
+	}
 	c.User = userOf(st.GetUser())
 	c.PreStop = preStopOf(st.GetAnnotations())
 	if image := st.GetImage().GetImage(); image != "" {
@@ -120,6 +123,12 @@ func containerDetail(c pod.Container, st *runtimeapi.ContainerStatus) pod.Contai
 		c.ImageID = cut(ref)
 	}
 	return c
+}
+
+// aborted recognises what containerd makes of a container whose start was called
+// off with the connection that had asked for it: the agent was killed.
+func aborted(c *pod.Container) bool {
+	return c.State == pod.ContainerExited && c.StartedAt.IsZero() && c.Reason == "StartError" && strings.Contains(c.Message, "context canceled")
 }
 
 // preStopOf is the handler in the annotations, with numbers for the names of ports.

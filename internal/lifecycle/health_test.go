@@ -202,3 +202,30 @@ func TestActiveDeadline(t *testing.T) {
 		}
 	})
 }
+
+func TestNobodyWaitsForARuntimeThatKeepsDeadThings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		stuck := true
+		w.setRule(func(_ context.Context, verb, _ string) error {
+			if verb == "RemoveSandbox" && stuck {
+				return errors.New("cannot delete running task")
+			}
+			return nil
+		})
+		p := newPod("p", "c")
+		w.want(p)
+		pass(time.Second)
+		w.want(deleted(p, 30))
+		pass(time.Second)
+		if !w.isFinished("p") {
+			t.Error("the pod's object stays although nothing of it runs")
+		}
+		stuck = false
+		w.want()
+		pass(time.Minute)
+		if n := len(w.sup.Views()); n != 0 || len(w.sandboxes) != 0 {
+			t.Errorf("%d pods, %d sandboxes are left", n, len(w.sandboxes))
+		}
+	})
+}

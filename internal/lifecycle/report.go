@@ -43,7 +43,7 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 	w.tell(s, p.Notes)
 	s.prior = podstatus.Compute(in)
 	if !s.gone && !s.spec.Static() { // a static pod's mirror is another object
-		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done)
+		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done || p.Released)
 	}
 	if !s.wasReady && ready(&s.prior) {
 		s.wasReady = true

@@ -120,7 +120,7 @@ func (in *Input) InitReached() int {
 		return -1
 	}
 	for i := range in.Pod.Spec.Containers {
-		if c := in.InSandbox(in.Pod.Spec.Containers[i].Name); c != nil && c.State != ContainerCreated {
+		if c := in.InSandbox(in.Pod.Spec.Containers[i].Name); c != nil && c.State != ContainerCreated && c.State != ContainerAborted {
 			return len(in.Pod.Spec.InitContainers)
 		}
 	}

@@ -35,6 +35,9 @@ type ContainerState int
 const (
 	ContainerUnknown ContainerState = iota
 	ContainerCreated
+	// ContainerAborted never ran: whoever asked for its start was gone before the
+	// runtime had started it. It is of no use and counts as no run.
+	ContainerAborted
 	ContainerRunning
 	ContainerExited
 )
@@ -44,6 +47,8 @@ func (s ContainerState) String() string {
 	switch s {
 	case ContainerCreated:
 		return "created"
+	case ContainerAborted:
+		return "aborted"
 	case ContainerRunning:
 		return "running"
 	case ContainerExited:

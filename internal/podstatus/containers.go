@@ -135,7 +135,7 @@ func fromInstance(in *pod.Input, i *pod.Container) corev1.ContainerStatus {
 		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(i.StartedAt)}
 	case pod.ContainerExited:
 		st.State.Terminated = terminated(in, i)
-	case pod.ContainerCreated:
+	case pod.ContainerCreated, pod.ContainerAborted:
 		st.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}
 	case pod.ContainerUnknown:
 		if prior := in.PriorContainer(i.Name); prior != nil && prior.State.Running != nil && in.Ended() {

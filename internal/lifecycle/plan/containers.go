@@ -126,6 +126,8 @@ func consider(in *pod.Input, p *Plan, list []due, k pod.Kind, c *corev1.Containe
 		return append(list, due{kind: k, spec: c, latest: latest, attempt: latest.Attempt, crashCount: max(latest.CrashCount, 0)})
 	case pod.ContainerExited:
 		return append(list, due{kind: k, spec: c, latest: latest, attempt: nextAttempt(in, latest), crashCount: again.CrashCount})
+	case pod.ContainerAborted:
+		p.do(in, RemoveContainer{ID: latest.ID, Name: c.Name, Attempt: latest.Attempt}, "its start was given up with the agent that asked for it")
 	case pod.ContainerRunning, pod.ContainerUnknown:
 	}
 	return list

@@ -188,6 +188,19 @@ func (w *world) hookFails(name string) {
 	}
 }
 
+// abort kills the agent while it starts a container, and the runtime gives the
+// start up with it.
+func (w *world) abort(name string) {
+	t := pod.ContainerTarget(name)
+	if a, ok := w.held[t].(plan.StartContainer); ok && a.Created == "" && w.up(a.SandboxID) {
+		delete(w.held, t)
+		w.in.Observed.Containers = append(w.in.Observed.Containers, pod.Container{
+			ID: w.id("c"), Name: name, SandboxID: a.SandboxID, Attempt: a.Attempt, CrashCount: a.CrashCount,
+			State: pod.ContainerAborted, CreatedAt: w.in.Now, FinishedAt: w.in.Now, ExitCode: 128, Reason: "StartError"})
+	}
+	w.forget()
+}
+
 // end finishes a held operation; err leaves an attempt. A cancelled operation
 // has no effect here, a failed one may have (see lose).
 func (w *world) end(t pod.Target, err error) {

@@ -130,7 +130,7 @@ func randomPod(t *rapid.T) *corev1.Pod {
 func happen(t *rapid.T, w *world, names []string) {
 	name := rapid.SampledFrom(names).Draw(t, "container")
 	target := rapid.SampledFrom([]pod.Target{pod.TargetSandbox, pod.TargetVolumes, pod.ImageTarget(name), pod.ContainerTarget(name)}).Draw(t, "target")
-	switch rapid.SampledFrom([]string{"exit", "exit", "exit", "verdict", "verdict", "verdict", "hook fails", "edit", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "sandbox", "dirty", "stop"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"exit", "exit", "exit", "verdict", "verdict", "verdict", "hook fails", "edit", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "abort", "sandbox", "dirty", "stop"}).Draw(t, "event") {
 	case "exit":
 		if c := w.in.Observed.Latest(name); c != nil {
 			w.exit(c.ID, int32(rapid.IntRange(0, 1).Draw(t, "code")))
@@ -154,6 +154,8 @@ func happen(t *rapid.T, w *world, names []string) {
 		w.in.Now = w.in.Now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second)
 	case "long tick":
 		w.in.Now = w.in.Now.Add(11 * time.Minute)
+	case "abort":
+		w.abort(name)
 	case "kill-agent":
 		w.forget()
 	case "sandbox":

@@ -136,6 +136,8 @@ func command(t *testing.T, w *world, out *strings.Builder, args []string) {
 			t.Fatal(err)
 		}
 		w.stop(d)
+	case "abort": // the agent is killed while it starts NAME, and the start fails with it
+		w.abort(args[1])
 	case "kill-agent":
 		w.forget()
 	case "forget": // the runtime no longer knows the dead instances of NAME

@@ -150,6 +150,9 @@ func takeDown(in *pod.Input, p *Plan, remove bool) {
 	if !in.Removed.Logs {
 		p.do(in, RemoveLogs{}, "the pod is deleted")
 	}
+	all := pod.Removed{Volumes: true, Cgroup: true, Logs: true}
+	_, stuck := in.Attempts[pod.Work{Target: pod.TargetSandbox, Verb: RemoveSandbox{}.Verb()}]
+	p.Released = stuck && in.Removed == all
 	if len(in.Observed.Sandboxes) > 0 {
 		// The runtime removes a sandbox's containers with it.
 		s := in.Observed.Sandboxes[len(in.Observed.Sandboxes)-1]
@@ -160,6 +163,5 @@ func takeDown(in *pod.Input, p *Plan, remove bool) {
 		c := &in.Observed.Containers[i]
 		p.do(in, RemoveContainer{ID: c.ID, Name: c.Name, Attempt: c.Attempt}, "the pod is deleted")
 	}
-	p.Done = len(in.Observed.Containers) == 0 && len(in.Running) == 0 &&
-		in.Removed == pod.Removed{Volumes: true, Cgroup: true, Logs: true}
+	p.Done = len(in.Observed.Containers) == 0 && len(in.Running) == 0 && in.Removed == all
 }
