@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,8 @@ type Pod struct {
 // Container is what is shown of one container.
 type Container struct {
 	Name     string    `json:"name"`
+	Kind     string    `json:"kind,omitempty"` // init, sidecar, ephemeral; empty: regular
+	Probes   []string  `json:"probes,omitempty"`
 	State    string    `json:"state"`
 	Reason   string    `json:"reason,omitempty"`
 	Message  string    `json:"message,omitempty"`
@@ -85,8 +88,10 @@ func podOf(v *pod.View) Pod {
 			p.Ready = c.Status == corev1.ConditionTrue
 		}
 	}
-	for i := range v.Status.ContainerStatuses {
-		p.Containers = append(p.Containers, containerOf(&v.Status.ContainerStatuses[i]))
+	for _, st := range slices.Concat(v.Status.InitContainerStatuses, v.Status.ContainerStatuses, v.Status.EphemeralContainerStatuses) {
+		c := containerOf(&st)
+		c.describe(v.Pod)
+		p.Containers = append(p.Containers, c)
 	}
 	for _, w := range v.Waits {
 		p.Waits = append(p.Waits, Wait(w))
@@ -99,6 +104,23 @@ func podOf(v *pod.View) Pod {
 	}
 	return p
 }
+
+// describe says what the spec has the container for, and which probes it has.
+func (c *Container) describe(p *corev1.Pod) {
+	spec, kind := pod.Find(p, c.Name)
+	if spec == nil {
+		return
+	}
+	c.Kind = map[pod.Kind]string{pod.KindInit: "init", pod.KindSidecar: "sidecar", pod.KindEphemeral: "ephemeral"}[kind]
+	for _, k := range []pod.ProbeKind{pod.ProbeStartup, pod.ProbeLiveness, pod.ProbeReadiness} {
+		if k.Spec(spec) != nil {
+			c.Probes = append(c.Probes, strings.ToLower(k.String()))
+		}
+	}
+}
+
+// serves reports whether the container counts for the pod's readiness.
+func (c *Container) serves() bool { return c.Kind == "" || c.Kind == "sidecar" }
 
 func containerOf(st *corev1.ContainerStatus) Container {
 	c := Container{Name: st.Name, Ready: st.Ready, Restarts: st.RestartCount, State: "unknown"}

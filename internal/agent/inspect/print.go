@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -15,14 +16,18 @@ func Table(w io.Writer, pods []Pod, now time.Time, wide bool) error {
 	fmt.Fprintln(tw, "NAMESPACE\tPOD\tREADY\tSTATUS\tRESTARTS\tAGE\tIP")
 	for i := range pods {
 		p := &pods[i]
-		ready, restarts := 0, int32(0)
+		ready, serving, restarts := 0, 0, int32(0)
 		for _, c := range p.Containers {
+			if !c.serves() {
+				continue
+			}
+			serving++
 			restarts += c.Restarts
 			if c.Ready {
 				ready++
 			}
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%d/%d\t%s\t%d\t%s\t%s\n", dash(p.Namespace), p.name(), ready, len(p.Containers), p.word(), restarts, age(p.Started, now), dash(p.IP))
+		fmt.Fprintf(tw, "%s\t%s\t%d/%d\t%s\t%d\t%s\t%s\n", dash(p.Namespace), p.name(), ready, serving, p.word(), restarts, age(p.Started, now), dash(p.IP))
 	}
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("printing the pods: %w", err)
@@ -34,7 +39,7 @@ func Table(w io.Writer, pods []Pod, now time.Time, wide bool) error {
 	fmt.Fprintln(tw, "POD\tCONTAINER\tSTATE\tREADY\tRESTARTS\tPROBES")
 	for i := range pods {
 		for _, c := range pods[i].Containers {
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%t\t%d\tnone\n", pods[i].name(), c.Name, c.word(), c.Ready, c.Restarts)
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%t\t%d\t%s\n", pods[i].name(), c.Name, c.word(), c.Ready, c.Restarts, cmp.Or(strings.Join(c.Probes, ","), "none"))
 		}
 	}
 	if err := tw.Flush(); err != nil {
@@ -61,7 +66,7 @@ func Why(w io.Writer, p *Pod, now time.Time) {
 	}
 	fmt.Fprintln(w)
 	for _, c := range p.Containers {
-		fmt.Fprintf(w, "  container %s: %s, %d restarts", c.Name, c.word(), c.Restarts)
+		fmt.Fprintf(w, "  %s %s: %s, %d restarts", strings.TrimSpace(c.Kind+" container"), c.Name, c.word(), c.Restarts)
 		if !c.Since.IsZero() {
 			fmt.Fprintf(w, ", since %s", age(c.Since, now))
 		}
@@ -107,6 +112,9 @@ func (p *Pod) word() string {
 		return p.Reason
 	}
 	for _, c := range p.Containers {
+		if c.Kind == "init" && c.State == "exited" && *c.ExitCode == 0 {
+			continue
+		}
 		if c.Reason != "" && (c.State == "waiting" || p.Phase != "Succeeded") {
 			return c.Reason
 		}

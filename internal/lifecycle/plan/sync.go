@@ -26,6 +26,7 @@ func syncing(in *pod.Input, p *Plan) {
 		return
 	}
 	bringUp(in, p)
+	waitForProbes(in, p)
 	removeOld(in, p) // last: whatever brings the pod up goes first
 }
 
@@ -53,6 +54,20 @@ func bringUp(in *pod.Input, p *Plan) {
 		return
 	}
 	start(in, p, sb, list)
+}
+
+// waitForProbes says which running containers have yet to pass a probe.
+func waitForProbes(in *pod.Input, p *Plan) {
+	for k, c := range pod.Containers(in.Pod) {
+		i := in.Latest(c.Name)
+		switch {
+		case k == pod.KindInit || k == pod.KindEphemeral || i == nil || i.State != pod.ContainerRunning || in.InHook(c):
+		case !in.Started(c, i):
+			p.wait(i.StartedAt, time.Time{}, "container %s: its startup probe to succeed", c.Name)
+		case !in.Ready(c, i):
+			p.wait(i.StartedAt, time.Time{}, "container %s: its readiness probe to succeed", c.Name)
+		}
+	}
 }
 
 // noteImage tells that an image cannot be had and is tried again later.
