@@ -89,6 +89,8 @@ func (r remembered) container(listed pod.Container, now time.Time) (pod.Containe
 		return known, listed.State == pod.ContainerRunning && !known.StartedAt.IsZero()
 	case pod.ContainerCreated:
 		return known, listed.State == pod.ContainerCreated
+	case pod.ContainerAborted:
+		return known, true
 	case pod.ContainerUnknown:
 	}
 	return listed, false

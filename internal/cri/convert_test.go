@@ -210,3 +210,22 @@ func FuzzCut(f *testing.F) {
 		}
 	})
 }
+
+func TestAbortedStarts(t *testing.T) {
+	const cancelled = "failed to start containerd task \"x\": context canceled"
+	for name, c := range map[string]struct {
+		status *runtimeapi.ContainerStatus
+		want   pod.ContainerState
+	}{
+		"given up with its caller": {&runtimeapi.ContainerStatus{State: runtimeapi.ContainerState_CONTAINER_EXITED, Reason: "StartError", Message: cancelled, ExitCode: 128}, pod.ContainerAborted},
+		"a start that failed":      {&runtimeapi.ContainerStatus{State: runtimeapi.ContainerState_CONTAINER_EXITED, Reason: "StartError", Message: "no such file", ExitCode: 128}, pod.ContainerExited},
+		"one that ran": {&runtimeapi.ContainerStatus{State: runtimeapi.ContainerState_CONTAINER_EXITED, Reason: "StartError", Message: cancelled,
+			StartedAt: time.Unix(1, 0).UnixNano()}, pod.ContainerExited},
+		"one that says so itself": {&runtimeapi.ContainerStatus{State: runtimeapi.ContainerState_CONTAINER_EXITED, Reason: "Error", Message: cancelled, ExitCode: 1}, pod.ContainerExited},
+	} {
+		c.status.Id = "id"
+		if got := containerDetail(pod.Container{ID: "id"}, c.status).State; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
