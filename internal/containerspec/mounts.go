@@ -10,8 +10,11 @@ import (
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
-// mounts turns a container's volume mounts into the runtime's. The file for its
-// termination message comes last.
+// hostsPath is where a container finds its hosts file.
+const hostsPath = "/etc/hosts"
+
+// mounts turns a container's volume mounts into the runtime's. The managed hosts
+// file comes after them, and the file for its termination message last.
 func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) {
 	c := req.Container
 	if len(c.VolumeDevices) > 0 {
@@ -40,6 +43,10 @@ func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) 
 			SelinuxRelabel: v.SELinux, Propagation: mode, RecursiveReadOnly: recursive,
 		})
 	}
+	if req.HostsFile != "" && WantsHostsFile(c) {
+		// It is shared with the pod's other containers, and they may write to it.
+		out = append(out, &runtimeapi.Mount{HostPath: req.HostsFile, ContainerPath: hostsPath, SelinuxRelabel: true})
+	}
 	if req.TerminationLog != "" && c.TerminationMessagePath != "" {
 		// Runtimes relabel only where SELinux is on.
 		out = append(out, &runtimeapi.Mount{
@@ -47,6 +54,15 @@ func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) 
 		})
 	}
 	return out, nil
+}
+
+// WantsHostsFile says whether a container gets the managed hosts file of its pod:
+// not if it mounts something of its own at /etc/hosts, however that is spelled. (The
+// kubelet compares the spelling, and hides a volume at /etc/hosts/ behind its file.)
+func WantsHostsFile(c *corev1.Container) bool {
+	return !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return filepath.Clean(absolute(m.MountPath)) == hostsPath
+	})
 }
 
 // absolute is a path in a container, where relative ones begin at its root.

@@ -2,10 +2,8 @@ package containerspec
 
 import (
 	"maps"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	resourcehelper "k8s.io/component-helpers/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -44,10 +42,8 @@ func Sandbox(req pod.SandboxRequest, node Node) (*runtimeapi.PodSandboxConfig, e
 	}, nil
 }
 
-const (
-	maxHostname = 63
-	maxFQDN     = 64
-)
+// maxFQDN is the longest name that the kernel takes, in bytes.
+const maxFQDN = 64
 
 // kernelHostname is what `hostname` says in the pod; empty on the host network,
 // where the node's own stays.
@@ -55,51 +51,19 @@ func kernelHostname(p *corev1.Pod, clusterDomain string) (string, error) {
 	if p.Spec.HostNetwork {
 		return "", nil
 	}
-	if o := p.Spec.HostnameOverride; o != nil {
-		if msgs := validation.IsDNS1123Subdomain(*o); len(msgs) > 0 {
-			return "", sandboxFailure("pod HostnameOverride %q is not a valid DNS subdomain: %s", *o, strings.Join(msgs, ";"))
-		}
-		return truncateHostname(p.Name, *o)
-	}
-	name := p.Name
-	if h := p.Spec.Hostname; h != "" {
-		if msgs := validation.IsDNS1123Label(h); len(msgs) > 0 {
-			return "", sandboxFailure("pod Hostname %q is not a valid DNS label: %s", h, strings.Join(msgs, ";"))
-		}
-		name = h
-	}
-	name, err := truncateHostname(p.Name, name)
+	name, domain, err := hostnameAndDomain(p, clusterDomain)
 	if err != nil {
-		return "", err
+		return "", sandboxFailure("%v", err)
 	}
-	sub := p.Spec.Subdomain
-	if sub == "" {
+	if f := p.Spec.SetHostnameAsFQDN; domain == "" || f == nil || !*f {
 		return name, nil
 	}
-	if msgs := validation.IsDNS1123Label(sub); len(msgs) > 0 {
-		return "", sandboxFailure("pod Subdomain %q is not a valid DNS label: %s", sub, strings.Join(msgs, ";"))
-	}
-	if f := p.Spec.SetHostnameAsFQDN; f == nil || !*f {
-		return name, nil
-	}
-	fqdn := name + "." + sub + "." + p.Namespace + ".svc." + clusterDomain
+	fqdn := name + "." + domain
 	if len(fqdn) > maxFQDN {
 		return "", sandboxFailure("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)",
 			fqdn, maxFQDN, len(fqdn))
 	}
 	return fqdn, nil
-}
-
-// truncateHostname cuts a name to what the kernel takes.
-func truncateHostname(podName, name string) (string, error) {
-	if len(name) <= maxHostname {
-		return name, nil
-	}
-	short := strings.TrimRight(name[:maxHostname], "-.")
-	if short == "" {
-		return "", sandboxFailure("hostname for pod %q was invalid: %q", podName, name)
-	}
-	return short, nil
 }
 
 // portMappings are the ports of the regular containers; the kubelet leaves
