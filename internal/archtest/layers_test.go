@@ -14,7 +14,7 @@ func layers() []layer {
 		{"vocabulary", []string{"pod"}},
 		{"decisions", []string{"lifecycle/plan", "podstatus", "containerspec", "admission"}},
 		{"adapters and coordinators", []string{
-			"allocation", "cert", "cgroup", "cri", "events", "eviction", "image", "lifecycle", "mirror", "node",
+			"allocation", "cert", "cgroup", "cri", "etchosts", "events", "eviction", "image", "lifecycle", "mirror", "node",
 			"pleg", "plugin", "podlogs", "probe", "server", "source", "stats", "status", "termination", "volume",
 		}},
 		{"wiring", []string{"agent"}},
