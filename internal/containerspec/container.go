@@ -20,7 +20,7 @@ func Container(req pod.ContainerRequest, node Node) (*runtimeapi.ContainerConfig
 	if req.Attempt < 0 || int64(req.Attempt) > math.MaxUint32 {
 		return nil, configFailure("restart count %d of container %q is out of range", req.Attempt, c.Name)
 	}
-	env, vars, err := environment(c)
+	env, vars, err := environment(&req, &node)
 	if err != nil {
 		return nil, err
 	}

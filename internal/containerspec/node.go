@@ -1,6 +1,10 @@
 package containerspec
 
-import "time"
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // DNS is a parsed resolv.conf.
 type DNS struct {
@@ -27,6 +31,9 @@ type Node struct {
 	HostIPs []string
 	// MemoryCapacity in bytes scales oom_score_adj; zero is taken as unknown.
 	MemoryCapacity int64
+	// Allocatable is the Node's status.allocatable: what variables say for a limit
+	// that a container does not have.
+	Allocatable corev1.ResourceList
 	// NoCPUQuota is cpuCFSQuota: false; CPUPeriod is cpuCFSQuotaPeriod, zero
 	// means 100 ms.
 	NoCPUQuota bool

@@ -74,10 +74,17 @@ func (in *Input) Latest(name string) *Container {
 		return latest
 	}
 	prior := in.PriorContainer(name)
-	if prior != nil && int(prior.RestartCount) > latest.Attempt && prior.ContainerID != "" && !strings.HasSuffix(prior.ContainerID, latest.ID) {
+	if prior != nil && int(prior.RestartCount) > latest.Attempt && prior.ContainerID != "" && !strings.HasSuffix(prior.ContainerID, latest.ID) && !NeverRan(prior) {
 		return nil
 	}
 	return latest
+}
+
+// NeverRan reports whether the instance that a status speaks of was made but not
+// seen to run: it waits, and what ended last was another one.
+func NeverRan(st *corev1.ContainerStatus) bool {
+	end := st.LastTerminationState.Terminated
+	return st.State.Waiting != nil && st.ContainerID != "" && (end == nil || end.ContainerID != "" && end.ContainerID != st.ContainerID)
 }
 
 // PriorContainer returns the last published status of a container of any kind,

@@ -30,14 +30,13 @@ func Compute(in *pod.Input) corev1.PodStatus {
 		s.StartTime = &metav1.Time{Time: in.Now}
 	}
 	containers(in, &s)
-	if in.Ended() {
-		loseRest(in, &s)
-	}
 	s.Resources, s.AllocatedResources = resources(in.Pod)
 	setPhase(in, &s)
-	if pod.Terminal(s.Phase) {
-		forgetWaits(in, s.ContainerStatuses)
-		forgetWaits(in, s.InitContainerStatuses)
+	if pod.Terminal(s.Phase) && !pod.Terminal(in.Prior.Phase) {
+		// It is decided now that none of them will run again: none waits for it.
+		over := *in
+		over.Prior.Phase = s.Phase
+		containers(&over, &s)
 	}
 	setAddresses(in, &s)
 	s.Conditions = conditions(in, &s)
@@ -89,16 +88,6 @@ func setPhase(in *pod.Input, s *corev1.PodStatus) {
 // up reports whether anything of the pod may still run.
 func up(in *pod.Input) bool {
 	return in.Observed.AnyLive() || len(in.Observed.ReadySandboxes()) > 0
-}
-
-// forgetWaits takes back why containers do not start: in a pod that is over none
-// of them will.
-func forgetWaits(in *pod.Input, statuses []corev1.ContainerStatus) {
-	for i := range statuses {
-		if w := statuses[i].State.Waiting; w != nil && w.Message != "" {
-			statuses[i].State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}
-		}
-	}
 }
 
 // setAddresses reports the node's and the pod's addresses. The pod's are kept

@@ -22,6 +22,7 @@ const (
 
 // containers fills in the status of each container of the spec, in spec order.
 func containers(in *pod.Input, s *corev1.PodStatus) {
+	s.InitContainerStatuses, s.EphemeralContainerStatuses = nil, nil
 	s.ContainerStatuses = make([]corev1.ContainerStatus, 0, len(in.Pod.Spec.Containers))
 	for k, c := range pod.Containers(in.Pod) {
 		st := container(in, k, c)
@@ -35,11 +36,18 @@ func containers(in *pod.Input, s *corev1.PodStatus) {
 			s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, st)
 		}
 	}
+	if in.Ended() {
+		loseRest(in, s)
+	}
 }
 
 func container(in *pod.Input, k pod.Kind, c *corev1.Container) corev1.ContainerStatus {
 	var st corev1.ContainerStatus
-	if latest := in.Latest(c.Name); latest != nil {
+	latest := in.Latest(c.Name)
+	if latest != nil && latest.State == pod.ContainerAborted {
+		latest = in.Observed.Previous(latest)
+	}
+	if latest != nil {
 		st = observed(in, k, c, latest)
 	} else {
 		st = unobserved(in, k, c)
@@ -135,8 +143,9 @@ func fromInstance(in *pod.Input, i *pod.Container) corev1.ContainerStatus {
 		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(i.StartedAt)}
 	case pod.ContainerExited:
 		st.State.Terminated = terminated(in, i)
-	case pod.ContainerCreated, pod.ContainerAborted:
+	case pod.ContainerCreated:
 		st.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingDefault(in)}
+	case pod.ContainerAborted: // not shown, see container
 	case pod.ContainerUnknown:
 		if prior := in.PriorContainer(i.Name); prior != nil && prior.State.Running != nil && in.Ended() {
 			st.State.Terminated = lost(lostAtEnd)

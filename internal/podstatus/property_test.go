@@ -36,8 +36,10 @@ func TestComputeIsAFixedPoint(t *testing.T) {
 		if pod.Terminal(in.Prior.Phase) && first.Phase != in.Prior.Phase {
 			t.Fatalf("phase %s was left for %s", in.Prior.Phase, first.Phase)
 		}
-		for i := range first.ContainerStatuses {
-			st := &first.ContainerStatuses[i]
+		for _, st := range slices.Concat(first.InitContainerStatuses, first.ContainerStatuses) {
+			if st.Ready && st.State.Running == nil && st.State.Terminated == nil || st.Ready && st.Started == nil {
+				t.Fatalf("%s is ready but does not run: %+v", st.Name, st)
+			}
 			if prior := in.PriorContainer(st.Name); prior != nil && st.RestartCount < prior.RestartCount {
 				t.Fatalf("restart count of %s goes from %d to %d", st.Name, prior.RestartCount, st.RestartCount)
 			}
@@ -52,18 +54,46 @@ func TestComputeIsAFixedPoint(t *testing.T) {
 
 func randomInput(t *rapid.T) *pod.Input {
 	policy := rapid.SampledFrom([]corev1.RestartPolicy{always, onFailure, never}).Draw(t, "policy")
-	words := rapid.SliceOfN(rapid.SampledFrom(strings.Fields("new run 0 1 crash lost made unknown")), 1, 3).Draw(t, "containers")
+	words := rapid.SliceOfN(rapid.SampledFrom(strings.Fields("new run 0 1 crash lost made unknown")), 1, 5).Draw(t, "containers")
+	shape := rapid.SliceOfN(rapid.SampledFrom([]pod.Kind{pod.KindInit, pod.KindSidecar}), 0, len(words)-1).Draw(t, "inits")
+	probes := rapid.Bool().Draw(t, "probes")
 	in := given(policy, words...)
+	arrange(in, shape, probes)
 	in.Source = rapid.SampledFrom([]pod.SourceName{pod.SourceAPI, pod.SourceFile}).Draw(t, "source")
 	if rapid.Bool().Draw(t, "published") {
 		// What was published is what followed from an earlier look.
 		earlier := given(policy, rapid.SliceOfN(rapid.SampledFrom(strings.Fields("new run 0 1 crash lost made unknown")), len(words), len(words)).Draw(t, "earlier")...)
 		earlier.Source, earlier.Now = in.Source, at.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "ago"))
+		arrange(earlier, shape, probes)
 		shuffle(t, earlier, "earlier")
 		in.Prior = podstatus.Compute(earlier)
 	}
 	shuffle(t, in, "now")
 	return in
+}
+
+// arrange makes the first containers init containers and sidecars, and gives all
+// of them probes.
+func arrange(in *pod.Input, shape []pod.Kind, probes bool) {
+	s := &in.Pod.Spec
+	for i := range s.Containers {
+		if probes {
+			s.Containers[i].StartupProbe, s.Containers[i].ReadinessProbe = &corev1.Probe{}, &corev1.Probe{}
+		}
+		if i < len(shape) && shape[i] == pod.KindSidecar {
+			s.Containers[i].RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+		}
+	}
+	s.InitContainers, s.Containers = s.Containers[:len(shape)], s.Containers[len(shape):]
+	isInit := func(st corev1.ContainerStatus) bool {
+		return slices.ContainsFunc(s.InitContainers, func(c corev1.Container) bool { return c.Name == st.Name })
+	}
+	for _, st := range in.Prior.ContainerStatuses {
+		if isInit(st) {
+			in.Prior.InitContainerStatuses = append(in.Prior.InitContainerStatuses, st)
+		}
+	}
+	in.Prior.ContainerStatuses = slices.DeleteFunc(in.Prior.ContainerStatuses, isInit)
 }
 
 // shuffle changes everything about an input that a status depends on.
@@ -97,6 +127,11 @@ func shuffle(t *rapid.T, in *pod.Input, when string) {
 	}
 	if draw("start runs") && !in.Finished(pod.KindRegular, &in.Pod.Spec.Containers[0]) {
 		op(pod.VerbStartContainer, true)(in)
+	}
+	in.Instances = map[string]pod.Instance{}
+	for _, c := range in.Observed.Containers {
+		verdict := func(what string) pod.Verdict { return pod.Verdict(rapid.IntRange(0, 2).Draw(t, when+" "+what)) }
+		in.Instances[c.ID] = pod.Instance{Startup: verdict("startup"), Readiness: verdict("readiness"), Replace: draw("replace"), HookFailed: draw("hook failed")}
 	}
 	if draw("not looked") {
 		in.Observed = pod.Observation{}

@@ -127,7 +127,11 @@ func consider(in *pod.Input, p *Plan, list []due, k pod.Kind, c *corev1.Containe
 	case pod.ContainerExited:
 		return append(list, due{kind: k, spec: c, latest: latest, attempt: nextAttempt(in, latest), crashCount: again.CrashCount})
 	case pod.ContainerAborted:
-		p.do(in, RemoveContainer{ID: latest.ID, Name: c.Name, Attempt: latest.Attempt}, "its start was given up with the agent that asked for it")
+		remove := RemoveContainer{ID: latest.ID, Name: c.Name, Attempt: latest.Attempt}
+		if _, refused := in.Attempts[pod.Work{Target: remove.Target(), Verb: remove.Verb()}]; refused {
+			return append(list, due{kind: k, spec: c, latest: latest, attempt: latest.Attempt + 1, crashCount: max(latest.CrashCount, 0)})
+		}
+		p.do(in, remove, "its start was given up with the agent that asked for it")
 	case pod.ContainerRunning, pod.ContainerUnknown:
 	}
 	return list
@@ -165,7 +169,7 @@ func firstAttempt(in *pod.Input, name string) int {
 		return 0
 	case prior.State.Running != nil, prior.State.Terminated != nil:
 		return int(prior.RestartCount) + 1
-	case prior.LastTerminationState.Terminated != nil && !counted(prior.LastTerminationState.Terminated.Reason):
+	case prior.LastTerminationState.Terminated != nil && !counted(prior.LastTerminationState.Terminated.Reason) && !pod.NeverRan(prior):
 		return int(prior.RestartCount) + 1
 	}
 	return int(prior.RestartCount)
@@ -181,7 +185,12 @@ func counted(reason string) bool {
 // published.
 func nextAttempt(in *pod.Input, latest *pod.Container) int {
 	next := latest.Attempt + 1
-	if prior := in.PriorContainer(latest.Name); prior != nil && int(prior.RestartCount) > latest.Attempt {
+	prior := in.PriorContainer(latest.Name)
+	switch {
+	case prior == nil || int(prior.RestartCount) <= latest.Attempt:
+	case pod.NeverRan(prior):
+		next = int(prior.RestartCount)
+	default:
 		next = int(prior.RestartCount) + 1
 	}
 	return next

@@ -129,7 +129,7 @@ func removeOld(in *pod.Input, p *Plan) {
 		if c.State == pod.ContainerExited {
 			dead[c.Name]++
 		}
-		if c.State == pod.ContainerExited && dead[c.Name] > 1 {
+		if c.State == pod.ContainerExited && dead[c.Name] > 1 || c.State == pod.ContainerAborted && in.Observed.Latest(c.Name) != c {
 			p.do(in, RemoveContainer{ID: c.ID, Name: c.Name, Attempt: c.Attempt}, "attempt %d is older than the last termination", c.Attempt)
 			continue
 		}

@@ -1,0 +1,67 @@
+package containerspec
+
+import (
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// References returns the names of the ConfigMaps and Secrets, all of the pod's
+// namespace, that a container's variables come from: what has to be in
+// [pod.Environment] if it exists. Sorted, each once, the optional ones too.
+func References(_ *corev1.Pod, c *corev1.Container) (configMaps, secrets []string) {
+	found := newReferences()
+	found.add(c)
+	return found.sorted()
+}
+
+// ReferencesOf returns what [References] does for all containers of a pod,
+// init and ephemeral ones included.
+func ReferencesOf(p *corev1.Pod) (configMaps, secrets []string) {
+	found := newReferences()
+	for i := range p.Spec.InitContainers {
+		found.add(&p.Spec.InitContainers[i])
+	}
+	for i := range p.Spec.Containers {
+		found.add(&p.Spec.Containers[i])
+	}
+	for i := range p.Spec.EphemeralContainers {
+		found.add((*corev1.Container)(&p.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return found.sorted()
+}
+
+type references struct{ configMaps, secrets map[string]struct{} }
+
+func newReferences() references {
+	return references{configMaps: map[string]struct{}{}, secrets: map[string]struct{}{}}
+}
+
+func (r references) add(c *corev1.Container) {
+	for _, from := range c.EnvFrom {
+		switch {
+		case from.ConfigMapRef != nil:
+			r.configMaps[from.ConfigMapRef.Name] = struct{}{}
+		case from.SecretRef != nil:
+			r.secrets[from.SecretRef.Name] = struct{}{}
+		}
+	}
+	for _, e := range c.Env {
+		switch from := e.ValueFrom; {
+		case e.Value != "" || from == nil || from.FieldRef != nil || from.ResourceFieldRef != nil:
+		case from.ConfigMapKeyRef != nil:
+			r.configMaps[from.ConfigMapKeyRef.Name] = struct{}{}
+		case from.SecretKeyRef != nil:
+			r.secrets[from.SecretKeyRef.Name] = struct{}{}
+		}
+	}
+}
+
+// sorted leaves out the empty name, which old API objects may have: nothing can
+// be asked for by it.
+func (r references) sorted() (configMaps, secrets []string) {
+	delete(r.configMaps, "")
+	delete(r.secrets, "")
+	return slices.Sorted(maps.Keys(r.configMaps)), slices.Sorted(maps.Keys(r.secrets))
+}
