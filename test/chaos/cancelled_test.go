@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 
 	"nodeagent.dev/nodeagent/test/bed"
@@ -34,15 +35,29 @@ func cancelledStarts(b *bed.Bed) map[string]int {
 	return count
 }
 
-// explained parts the problems of pods that had such a start from the others.
-func explained(problems []string, cancelled map[string]int) (with, without []string) {
+// countedStarts is a finding about the number of processes that were started.
+var countedStarts = regexp.MustCompile(`: container \S+ was started (\d+) times, want (\d+);`)
+
+// explained sets apart what the runtime alone has to answer for: processes that it
+// had begun to start when it broke the start off. Their number may be off by as
+// many as it broke off in that pod, and everything else has to be right all the
+// same.
+func explained(problems []string, cancelled map[string]int) (runtimes, others []string) {
 	for _, problem := range problems {
 		name, _, _ := strings.Cut(strings.TrimPrefix(problem, "pod "), " ")
-		if cancelled[strings.TrimSuffix(name, ":")] > 0 {
-			with = append(with, problem)
+		m := countedStarts.FindStringSubmatch(problem)
+		if m == nil || !within(m[1], m[2], cancelled[strings.TrimSuffix(name, ":")]) {
+			others = append(others, problem)
 		} else {
-			without = append(without, problem)
+			runtimes = append(runtimes, problem)
 		}
 	}
-	return with, without
+	return runtimes, others
+}
+
+// within reports whether two numbers in digits differ by no more than n.
+func within(a, b string, n int) bool {
+	x, err := strconv.Atoi(a)
+	y, err2 := strconv.Atoi(b)
+	return err == nil && err2 == nil && max(x-y, y-x) <= n
 }
