@@ -15,6 +15,7 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/cgroup"
 	"nodeagent.dev/nodeagent/internal/config"
+	"nodeagent.dev/nodeagent/internal/etchosts"
 	"nodeagent.dev/nodeagent/internal/events"
 	"nodeagent.dev/nodeagent/internal/image"
 	"nodeagent.dev/nodeagent/internal/lifecycle"
@@ -123,18 +124,24 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
+	hosts, err := etchosts.New(etchosts.Config{RootDir: cfg.RootDir})
+	if err != nil {
+		return lifecycle.Deps{}, err
+	}
+	nodeNow := func() pod.Node {
+		now := n.Snapshot()
+		now.RuntimeName = rt.name
+		return now
+	}
 	return lifecycle.Deps{
 		Observer: p.runtime, Sandboxes: p.runtime, Containers: p.runtime,
-		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}), Messages: p.messages,
-		Images: images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
+		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}),
+		Givens:   givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages, node: nodeNow},
+		Images:   images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
 		Leftovers: func() []pod.Ref {
 			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
 		},
-		Events: recorder, Hooks: p.metrics.hooks(), Node: func() pod.Node {
-			now := n.Snapshot()
-			now.RuntimeName = rt.name
-			return now
-		}, Log: p.log.Named("pod"),
+		Events: recorder, Hooks: p.metrics.hooks(), Node: nodeNow, Log: p.log.Named("pod"),
 	}, nil
 }
 

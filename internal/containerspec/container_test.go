@@ -21,10 +21,6 @@ func TestUnsupportedAndMissing(t *testing.T) {
 		edit func(*corev1.Container)
 		want string
 	}{
-		{"envFrom", func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{}} }, "envFrom"},
-		{"valueFrom", func(c *corev1.Container) {
-			c.Env = []corev1.EnvVar{{Name: "E", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{}}}}
-		}, `env "E" of container "c" uses valueFrom.secretKeyRef`},
 		{"volume", func(c *corev1.Container) { c.VolumeMounts = []corev1.VolumeMount{{Name: "none", MountPath: "/x"}} },
 			`cannot find volume "none" to mount into container "c"`},
 		{"subPath", func(c *corev1.Container) { c.VolumeMounts = []corev1.VolumeMount{{Name: "v", SubPath: "a"}} }, "subPath"},

@@ -32,6 +32,7 @@ func testPod() *corev1.Pod {
 		},
 		Spec: corev1.PodSpec{
 			DNSPolicy: corev1.DNSClusterFirst, TerminationGracePeriodSeconds: &grace, SecurityContext: &corev1.PodSecurityContext{},
+			EnableServiceLinks: new(true),
 			Containers: []corev1.Container{{
 				Name: "c", Image: "nginx", Command: []string{"run", "$(PORT)"}, Args: []string{"$(MISSING)", "$$(PORT)"},
 				Env:                    []corev1.EnvVar{{Name: "PORT", Value: "80"}, {Name: "URL", Value: "http://x:$(PORT)"}, {Name: "EMPTY"}},

@@ -35,13 +35,7 @@ func environment(req *pod.ContainerRequest, node *Node) (pairs []*runtimeapi.Key
 	for _, e := range req.Container.Env {
 		value, ok := e.Value, true
 		if value != "" {
-			value = Expand(value, func(name string) (string, bool) {
-				if v, ok := own.values[name]; ok {
-					return v, true
-				}
-				v, ok := services.values[name]
-				return v, ok
-			})
+			value = expand(value, own.values, services.values)
 		} else if e.ValueFrom != nil {
 			if value, ok, err = sourceValue(req, node, e.ValueFrom); err != nil {
 				return nil, nil, err
@@ -157,15 +151,22 @@ func secret(req *pod.ContainerRequest, name string, optional *bool) (*corev1.Sec
 	return nil, configFailure("secret %q not found", name)
 }
 
-func isTrue(b *bool) bool { return b != nil && *b }
+// expand takes a name from the first of vars that has it.
+func expand(s string, vars ...map[string]string) string {
+	return Expand(s, func(name string) (string, bool) {
+		for _, m := range vars {
+			if v, ok := m[name]; ok {
+				return v, true
+			}
+		}
+		return "", false
+	})
+}
 
 func expandAll(in []string, vars map[string]string) []string {
 	var out []string
 	for _, s := range in {
-		out = append(out, Expand(s, func(name string) (string, bool) {
-			v, ok := vars[name]
-			return v, ok
-		}))
+		out = append(out, expand(s, vars))
 	}
 	return out
 }

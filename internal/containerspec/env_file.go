@@ -62,7 +62,7 @@ func fileVariable(content []byte, key string) (string, error) {
 		switch {
 		case !assigns:
 			return "", f.wrong("there is no '='")
-		case trimBlanks(name) == "":
+		case name == "":
 			return "", f.wrong("there is no name before '='")
 		case strings.HasSuffix(name, " ") || strings.HasSuffix(name, "\t"):
 			return "", f.wrong("a blank before '=' is not allowed")

@@ -26,6 +26,7 @@ type job struct {
 	source  pod.SourceName
 	volumes pod.Volumes
 	address string
+	ips     []string // of the newest sandbox
 	deps    *Deps
 }
 
@@ -152,20 +153,17 @@ func (j job) createContainer(ctx context.Context, a plan.StartContainer) (string
 	if err != nil {
 		return "", err
 	}
-	message := ""
-	if a.Container.TerminationMessagePath != "" {
-		if message, err = j.deps.Messages.Create(j.ref.UID, name); err != nil {
-			return "", fmt.Errorf("making the termination message file of container %s: %w", name, err)
-		}
-	}
-	return j.deps.Containers.CreateContainer(ctx, pod.ContainerRequest{
+	req := pod.ContainerRequest{
 		Sandbox:   pod.SandboxRequest{Pod: j.pod, Grant: grant},
 		SandboxID: a.SandboxID,
 		Container: a.Container,
 		Attempt:   a.Attempt, CrashCount: a.CrashCount,
-		Image: a.Image, Volumes: j.volumes,
-		TerminationLog: message, TargetID: a.JoinID,
-	})
+		Image: a.Image, Volumes: j.volumes, TargetID: a.JoinID,
+	}
+	if err := j.deps.Givens.Give(ctx, &req, j.ips); err != nil {
+		return "", err
+	}
+	return j.deps.Containers.CreateContainer(ctx, req)
 }
 
 // killing tells users that a container is about to be ended, and why.

@@ -47,9 +47,14 @@ type Probes interface {
 	Verdicts(uid types.UID) map[pod.ProbeKey]pod.Verdict
 }
 
-// Messages makes the files that containers may leave a last message in.
-type Messages interface {
-	Create(uid types.UID, container string) (path string, err error)
+// Givens gives containers what they get beside what their spec says.
+type Givens interface {
+	// Give completes a request whose pod, container and sandbox are set: where the
+	// variables come from, the hosts file, the file for a last message. podIPs are
+	// the sandbox's addresses, primary first.
+	Give(ctx context.Context, req *pod.ContainerRequest, podIPs []string) error
+	// Forget drops what is kept for the pod.
+	Forget(uid types.UID)
 }
 
 // Images makes images present on the node.

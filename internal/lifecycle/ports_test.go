@@ -88,10 +88,13 @@ func (w *world) probed(uid types.UID) string {
 	return strings.Join(kinds, " ")
 }
 
-type messages struct{}
+type givens struct{}
 
-// Create implements Messages.
-func (messages) Create(types.UID, string) (string, error) { return "/message", nil }
+// Give implements Givens.
+func (givens) Give(context.Context, *pod.ContainerRequest, []string) error { return nil }
+
+// Forget implements Givens.
+func (givens) Forget(types.UID) {}
 
 // Forget implements Observer.
 func (w *world) Forget(types.UID) {}

@@ -101,6 +101,7 @@ func (w *worker) supersede() {
 func (w *worker) finish(s *state) {
 	w.log.Info("nothing of the pod is left on this node")
 	w.deps.Observer.Forget(w.ref.UID)
+	w.deps.Givens.Forget(w.ref.UID)
 	if s.gone {
 		w.deps.Status.Forget(w.ref.UID)
 	}

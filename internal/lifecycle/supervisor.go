@@ -30,7 +30,7 @@ type Deps struct {
 	Containers Containers
 	Handlers   Handlers
 	Probes     Probes
-	Messages   Messages
+	Givens     Givens
 	Images     Images
 	Volumes    Volumes
 	Cgroups    Cgroups

@@ -198,6 +198,9 @@ func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Acti
 	}
 	s.begin(op)
 	j := job{ref: w.ref, pod: s.spec.Pod, source: s.spec.Source, volumes: s.volumes, address: plan.Address(in), deps: w.deps}
+	if len(s.observed.Sandboxes) > 0 {
+		j.ips = s.observed.Sandboxes[0].IPs
+	}
 	go func() {
 		defer cancel()
 		r := result{op: op}

@@ -70,7 +70,7 @@ func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 	}
 	deps := Deps{
 		Observer: w, Sandboxes: w, Containers: w, Images: images{w}, Volumes: w, Cgroups: cgroups{w}, Logs: logs{w},
-		Handlers: w, Probes: w, Messages: messages{},
+		Handlers: w, Probes: w, Givens: givens{},
 		Status: sink{w}, Events: w, Log: zaptest.NewLogger(t),
 		Node:  func() pod.Node { return pod.Node{Name: "n", RuntimeName: "r", HostIPs: []string{"10.0.0.1"}} },
 		Hooks: Hooks{Panic: func() { w.mu.Lock(); w.panics++; w.mu.Unlock() }},

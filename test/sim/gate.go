@@ -133,9 +133,11 @@ func (s gatedExec) ExecSync(ctx context.Context, id string, command []string, ti
 	return res, err
 }
 
-type noMessages struct{}
+type noGivens struct{}
 
-func (noMessages) Create(types.UID, string) (string, error) { return "", nil }
+func (noGivens) Give(context.Context, *pod.ContainerRequest, []string) error { return nil }
+
+func (noGivens) Forget(types.UID) {}
 
 type gatedImages struct{ g *gate }
 

@@ -69,7 +69,7 @@ func (s *Sim) run(ctx context.Context, client *cri.Client) {
 		}
 	}})
 	sup := lifecycle.NewSupervisor(lifecycle.Deps{
-		Handlers: hook.New(exec, hook.Deps{Version: "v1.37.1"}), Probes: prober, Messages: noMessages{},
+		Handlers: hook.New(exec, hook.Deps{Version: "v1.37.1"}), Probes: prober, Givens: noGivens{},
 		Observer: client, Sandboxes: gatedSandboxes{g, client}, Containers: gatedContainers{g, client, s.Runtime, s.API},
 		Images: gatedImages{g}, Volumes: gatedVolumes{g, s.Disk}, Cgroups: gatedCgroups{g, s.Disk}, Logs: gatedLogs{g, s.Disk},
 		Leftovers: s.Disk.pods,
