@@ -35,29 +35,40 @@ func cancelledStarts(b *bed.Bed) map[string]int {
 	return count
 }
 
-// countedStarts is a finding about the number of processes that were started.
-var countedStarts = regexp.MustCompile(`: container \S+ was started (\d+) times, want (\d+);`)
+// The findings about the number of processes that were started.
+var (
+	startsWanted  = regexp.MustCompile(`^pod ([^ :]+): container \S+ was started (\d+) times, want (\d+);`)
+	startsCounted = regexp.MustCompile(`^pod ([^ :]+): container \S+ was started (\d+) times, but the API says (\d+) restarts`)
+)
 
-// explained sets apart what the runtime alone has to answer for: processes that it
-// had begun to start when it broke the start off. Their number may be off by as
-// many as it broke off in that pod, and everything else has to be right all the
-// same.
+// explained sets apart what the runtime alone has to answer for: that a process
+// had run for a moment when it broke the start off, so that there were more starts
+// than anybody was told of, at most as many as it broke off. What such a process
+// did may change how its pod ends.
 func explained(problems []string, cancelled map[string]int) (runtimes, others []string) {
+	ran := map[string]bool{}
+	for _, problem := range problems {
+		if m := startsWanted.FindStringSubmatch(problem); m != nil && surplus(m[2], m[3], 0, cancelled[m[1]]) {
+			ran[m[1]] = true
+		} else if m := startsCounted.FindStringSubmatch(problem); m != nil && surplus(m[2], m[3], 1, cancelled[m[1]]) {
+			ran[m[1]] = true
+		}
+	}
 	for _, problem := range problems {
 		name, _, _ := strings.Cut(strings.TrimPrefix(problem, "pod "), " ")
-		m := countedStarts.FindStringSubmatch(problem)
-		if m == nil || !within(m[1], m[2], cancelled[strings.TrimSuffix(name, ":")]) {
-			others = append(others, problem)
-		} else {
+		if ran[strings.TrimSuffix(name, ":")] {
 			runtimes = append(runtimes, problem)
+		} else {
+			others = append(others, problem)
 		}
 	}
 	return runtimes, others
 }
 
-// within reports whether two numbers in digits differ by no more than n.
-func within(a, b string, n int) bool {
-	x, err := strconv.Atoi(a)
-	y, err2 := strconv.Atoi(b)
-	return err == nil && err2 == nil && max(x-y, y-x) <= n
+// surplus reports whether there were more starts than more+first, by no more than
+// most.
+func surplus(starts, more string, first, most int) bool {
+	x, err := strconv.Atoi(starts)
+	y, err2 := strconv.Atoi(more)
+	return err == nil && err2 == nil && x > y+first && x-y-first <= most
 }

@@ -180,7 +180,7 @@ func (r *run) report(t *testing.T) {
 		starts += n
 	}
 	runtimes, others := explained(r.problems, cancelled)
-	t.Logf("%d starts of containers were broken off by the runtime because the agent was gone, in %d pods; in %d of them the process had run for a moment",
+	t.Logf("%d starts of containers were broken off by the runtime because the agent was gone, in %d pods; %d findings are of those where the process had run for a moment",
 		starts, len(cancelled), len(runtimes))
 	if len(runtimes) > 0 {
 		t.Logf("of these, not judged:\n  %s", strings.Join(runtimes[:min(shown, len(runtimes))], "\n  "))

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -188,8 +189,8 @@ func nextAttempt(in *pod.Input, latest *pod.Container) int {
 	prior := in.PriorContainer(latest.Name)
 	switch {
 	case prior == nil || int(prior.RestartCount) <= latest.Attempt:
-	case pod.NeverRan(prior):
-		next = int(prior.RestartCount)
+	case pod.NeverRan(prior), strings.HasSuffix(prior.ContainerID, "://"+latest.ID):
+		next = int(prior.RestartCount) // it was counted, but came to nothing
 	default:
 		next = int(prior.RestartCount) + 1
 	}
