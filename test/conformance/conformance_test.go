@@ -166,15 +166,25 @@ func TestListsAreChecked(t *testing.T) {
 // The lists of the checkout belong together.
 func TestOwnLists(t *testing.T) {
 	t.Parallel()
-	base, err := ReadBaseline("kubelet-baseline.txt")
+	for _, list := range []string{"api", "node"} {
+		t.Run(list, func(t *testing.T) {
+			t.Parallel()
+			checkLists(t, filepath.Join("lists", list))
+		})
+	}
+}
+
+func checkLists(t *testing.T, dir string) {
+	t.Helper()
+	base, err := ReadBaseline(filepath.Join(dir, "kubelet-baseline.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	focus, err := ReadFocus("focus.txt")
+	focus, err := ReadFocus(filepath.Join(dir, "focus.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	later, err := ReadLater("later.txt")
+	later, err := ReadLater(filepath.Join(dir, "later.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ const (
 	factMark       = "#   "
 	baselineHeader = `# What the upstream kubelet does with the tests of focus.txt on a bed:
 # pass, fail or skip, the name of the test, and why it does not pass.
-# Made by "make conformance AGENT=kubelet UPDATE=1"; only reasons are edited.
+# Made by "make conformance LIST=... AGENT=kubelet UPDATE=1"; only reasons are edited.
 # It ran with
 `
 )

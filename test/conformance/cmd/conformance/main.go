@@ -37,7 +37,8 @@ type options struct {
 	suite       conformance.Suite
 	focus, skip string
 	update      bool
-	lists       string // the folder of the lists
+	list        string // the name of a folder of test/conformance/lists
+	lists       string // that folder
 	ownOut      bool   // nothing but reports of ours is in the output folder
 }
 
@@ -45,6 +46,7 @@ func parse(args []string) (options, error) {
 	var o options
 	set := flag.NewFlagSet("conformance", flag.ContinueOnError)
 	set.StringVar(&o.suite.Agent, "agent", bed.Nodeagent, "nodeagent, or kubelet to see what the upstream one does")
+	set.StringVar(&o.list, "list", "api", "the list of tests: api (the node's own API) or node (all of [sig-node])")
 	set.StringVar(&o.focus, "focus", "", "run the tests whose names match this regular expression, not those of focus.txt")
 	set.StringVar(&o.skip, "skip", "", "leave out the tests whose names match this regular expression")
 	set.BoolVar(&o.update, "update", false, "with the kubelet and focus.txt: write kubelet-baseline.txt anew")
@@ -66,7 +68,7 @@ func parse(args []string) (options, error) {
 	if err != nil {
 		return o, err
 	}
-	o.lists = filepath.Join(checkout, "test", "conformance")
+	o.lists = filepath.Join(checkout, "test", "conformance", "lists", filepath.Base(o.list))
 	if o.suite.Out == "" {
 		o.suite.Out, o.ownOut = filepath.Join(checkout, "out", "conformance", o.suite.Agent), true
 	}
