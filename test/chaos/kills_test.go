@@ -175,11 +175,12 @@ func (r *run) report(t *testing.T) {
 		t.Logf("hooks: %s in %d containers", name, r.hooks[name])
 	}
 	t.Logf("deleted to gone: %s", spread(r.deletes))
-	cancelled, starts := cancelledStarts(r.bed), 0
+	cancelled, refused := cancelledStarts(r.bed)
+	starts := 0
 	for _, n := range cancelled {
 		starts += n
 	}
-	runtimes, others := explained(r.problems, cancelled)
+	runtimes, others := explained(r.problems, cancelled, refused)
 	t.Logf("%d starts of containers were broken off by the runtime because the agent was gone, in %d pods; %d findings are of those where the process had run for a moment",
 		starts, len(cancelled), len(runtimes))
 	if len(runtimes) > 0 {
