@@ -15,7 +15,7 @@ func layers() []layer {
 		{"decisions", []string{"lifecycle/plan", "podstatus", "containerspec", "admission"}},
 		{"adapters and coordinators", []string{
 			"allocation", "cert", "cgroup", "cri", "etchosts", "events", "eviction", "image", "lifecycle", "mirror", "node",
-			"pleg", "plugin", "podlogs", "probe", "server", "source", "stats", "status", "termination", "volume",
+			"objects", "pleg", "plugin", "podlogs", "probe", "server", "source", "stats", "status", "termination", "volume",
 		}},
 		{"wiring", []string{"agent"}},
 	}
@@ -58,7 +58,7 @@ func owners() map[string][]string {
 	return map[string][]string{
 		"k8s.io/cri-api":    {"cri", "containerspec"},
 		"k8s.io/cri-client": {},
-		"k8s.io/client-go":  {"agent", "events", "node", "server/access", "server/serving", "source/apiserver", "status"},
+		"k8s.io/client-go":  {"agent", "events", "node", "objects", "server/access", "server/serving", "source/apiserver", "status"},
 		"k8s.io/kubernetes": {},
 		"log/slog":          {},
 	}
