@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
 	"nodeagent.dev/nodeagent/internal/agent/inspect"
 	"nodeagent.dev/nodeagent/internal/config"
@@ -21,6 +22,7 @@ import (
 	"nodeagent.dev/nodeagent/internal/events"
 	"nodeagent.dev/nodeagent/internal/lifecycle"
 	"nodeagent.dev/nodeagent/internal/node"
+	"nodeagent.dev/nodeagent/internal/objects"
 	"nodeagent.dev/nodeagent/internal/pleg"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/podlogs"
@@ -151,11 +153,14 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	if err != nil {
 		return err
 	}
-	deps, err := p.workerDeps(rt, n, recorder)
+	hints, listings := make(chan pod.Hint, 256), make(chan []pod.Listing, 1)
+	store := p.newStore(ctx, hints)
+	deps, err := p.workerDeps(rt, n, store, recorder)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return store.Run(ctx) })
 	verdicts := make(chan types.UID)
 	prober := p.newProber(ctx, recorder, verdicts)
 	deps.Probes = prober
@@ -169,7 +174,6 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	}
 	sup := lifecycle.NewSupervisor(deps)
 	p.sup.Store(sup)
-	hints, listings := make(chan pod.Hint, 256), make(chan []pod.Listing, 1)
 	desired := make(chan pod.Desired)
 	group.Go(func() error { return p.runSources(ctx, desired) })
 	group.Go(func() error { return relister.Run(ctx, hints, listings) })
@@ -177,6 +181,23 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 		return sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, Verdicts: verdicts, NodeChanged: changes(ctx, n)})
 	})
 	return group.Wait()
+}
+
+// newStore returns the objects that pods refer to; pods hear of their changes.
+func (p *parts) newStore(ctx context.Context, hints chan<- pod.Hint) *objects.Store {
+	changed := func(uids []types.UID) {
+		for _, uid := range uids {
+			select {
+			case hints <- pod.Hint{UID: uid, Why: "a ConfigMap or Secret changed"}:
+			case <-ctx.Done():
+			}
+		}
+	}
+	var client kubernetes.Interface
+	if p.api.main != nil {
+		client = p.api.main
+	}
+	return objects.New(client, objects.Deps{Changed: changed}, p.log.Named("objects"))
 }
 
 // newProber returns what runs the probes of containers. It names the pods whose

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/cgroups"
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 
 	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/containerspec"
@@ -17,10 +18,10 @@ import (
 
 // nodeSpec is what CRI messages depend on beside the pod.
 type nodeSpec struct {
-	fixed    containerspec.Node
-	resolv   string
-	log      *zap.Logger
-	snapshot atomic.Pointer[func() pod.Node]
+	fixed  containerspec.Node
+	resolv string
+	log    *zap.Logger
+	node   atomic.Pointer[nodeFacts]
 }
 
 func newNodeSpec(cfg *config.Config, log *zap.Logger) *nodeSpec {
@@ -48,19 +49,23 @@ func swapController() bool {
 	return len(found) > 0
 }
 
-// follow takes the node's addresses from where they are known.
-func (s *nodeSpec) follow(n interface{ Snapshot() pod.Node }) {
-	get := n.Snapshot
-	s.snapshot.Store(&get)
+// nodeFacts is who knows what may change about the node.
+type nodeFacts interface {
+	Snapshot() pod.Node
+	Allocatable() corev1.ResourceList
 }
+
+// follow takes what may change about the node from where it is known.
+func (s *nodeSpec) follow(n nodeFacts) { s.node.Store(&n) }
 
 // get returns the node as it is now. The resolver's file is read each time: a
 // new lease may have changed it, and a pod start is rare beside that.
 func (s *nodeSpec) get() containerspec.Node {
 	n := s.fixed
-	if get := s.snapshot.Load(); get != nil {
-		now := (*get)()
+	if facts := s.node.Load(); facts != nil {
+		now := (*facts).Snapshot()
 		n.HostIPs, n.RecursiveReadOnly = now.HostIPs, now.RecursiveReadOnly
+		n.Allocatable = (*facts).Allocatable()
 	}
 	if s.resolv == "" {
 		return n

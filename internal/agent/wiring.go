@@ -21,6 +21,7 @@ import (
 	"nodeagent.dev/nodeagent/internal/lifecycle"
 	"nodeagent.dev/nodeagent/internal/lifecycle/hook"
 	"nodeagent.dev/nodeagent/internal/node"
+	"nodeagent.dev/nodeagent/internal/objects"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/podlogs"
 	"nodeagent.dev/nodeagent/internal/source"
@@ -103,7 +104,7 @@ func newLogs(cfg *config.Config, log *zap.Logger) (*podlogs.Reader, *termination
 }
 
 // workerDeps builds what the pod workers work with.
-func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.Recorder) (lifecycle.Deps, error) {
+func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.Store, recorder *events.Recorder) (lifecycle.Deps, error) {
 	cfg := p.cfg
 	images, err := image.New(image.Config{
 		PullQPS: float64(cfg.Images.PullQPS), PullBurst: cfg.Images.PullBurst,
@@ -136,8 +137,9 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, recorder *events.
 	return lifecycle.Deps{
 		Observer: p.runtime, Sandboxes: p.runtime, Containers: p.runtime,
 		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}),
-		Givens:   givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages, node: nodeNow},
-		Images:   images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
+		Givens: givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages,
+			objects: store, standalone: p.api.main == nil, node: nodeNow},
+		Images: images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
 		Leftovers: func() []pod.Ref {
 			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
 		},

@@ -77,7 +77,7 @@ func (r *rig) no(err error) {
 func thePod() *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "ns", UID: "uid-p"},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: image}}},
+		Spec:       corev1.PodSpec{EnableServiceLinks: new(true), Containers: []corev1.Container{{Name: "c", Image: image}}},
 	}
 }
 

@@ -72,3 +72,12 @@ func (r *Registrar) hostIPs() []string {
 	}
 	return nil
 }
+
+// Allocatable is what the node has for pods, as last published; nil before that.
+// Nobody may change it.
+func (r *Registrar) Allocatable() corev1.ResourceList {
+	if n := r.node.Load(); n != nil {
+		return n.Status.Allocatable
+	}
+	return nil
+}

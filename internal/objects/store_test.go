@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 func TestReferencesAreCounted(t *testing.T) {
@@ -26,6 +27,10 @@ func TestReferencesAreCounted(t *testing.T) {
 		w.srv.put(configMap("a", "2"))
 		w.expectNews("[[p1 p2]]")
 		w.expectValue("a", "2")
+		w.Want("p1", "ns", []string{"a"}, []string{"t"})
+		w.expectWatched("[configmaps/a secrets/t]")
+		w.Want("p1", "ns", []string{"b"}, []string{"t"})
+		w.expectWatched("[configmaps/a configmaps/b secrets/t]")
 		w.Want("p1", "ns", []string{"b"}, nil)
 		w.expectWatched("[configmaps/a configmaps/b]")
 		w.srv.put(configMap("a", "3"))
@@ -133,6 +138,28 @@ func TestImmutableIsReadOnce(t *testing.T) {
 		w.expectValue("a", "2")
 		if n := w.srv.count("list configmaps a"); n != 2 {
 			t.Errorf("listed %d times", n)
+		}
+	})
+}
+
+// What a cache has may be older than the pod that wants the object.
+func TestFirstListIsTheNewestState(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Want("p", "ns", []string{"a"}, []string{"s"})
+		synctest.Wait()
+		lists := 0
+		for _, a := range w.srv.client.Actions() {
+			l, ok := a.(clienttesting.ListActionImpl)
+			if !ok || a.GetResource().Resource == "services" {
+				continue
+			}
+			lists++
+			if l.ListOptions.ResourceVersion != "" {
+				t.Errorf("%s was listed at version %q", a.GetResource().Resource, l.ListOptions.ResourceVersion)
+			}
+		}
+		if lists != 2 {
+			t.Errorf("%d lists", lists)
 		}
 	})
 }
@@ -254,6 +281,9 @@ func TestWantBeforeRun(t *testing.T) {
 		s := New(srv.client, Deps{}, zap.NewNop())
 		s.Want("p", "ns", []string{"a"}, []string{"given-up"})
 		s.Want("p", "ns", []string{"a"}, nil)
+		if len(s.unstarted) != 1 {
+			t.Errorf("to be started: %v", s.unstarted)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()

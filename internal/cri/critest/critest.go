@@ -101,7 +101,8 @@ func newBench(t *testing.T, c *cri.Client, image string) *bench {
 			Labels: map[string]string{"suite": "critest"}, Annotations: map[string]string{"suite": "critest"},
 		},
 		Spec: corev1.PodSpec{
-			HostNetwork: true, DNSPolicy: corev1.DNSDefault, TerminationGracePeriodSeconds: &grace,
+			EnableServiceLinks: new(true),
+			HostNetwork:        true, DNSPolicy: corev1.DNSDefault, TerminationGracePeriodSeconds: &grace,
 			SecurityContext: &corev1.PodSecurityContext{},
 		},
 	}
