@@ -3,6 +3,8 @@ package objects
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -12,14 +14,18 @@ import (
 
 // A stop can come between the moment Run takes an entry and the start of its watch.
 func TestStoppedBeforeItsWatchBegan(t *testing.T) {
-	srv := newServer()
-	s := New(srv.client, Deps{}, zap.NewNop())
-	e := newEntry(key{resource: configMaps, namespace: "ns", name: "a"}, zap.NewNop())
-	e.stop()
-	s.watchEntry(t.Context(), e) // returns, for there is nothing to watch
-	if n := srv.count("list configmaps a"); n != 0 {
-		t.Errorf("listed %d times", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer()
+		s := New(srv.client, Deps{}, zap.NewNop())
+		e := newEntry(key{resource: configMaps, namespace: "ns", name: "a"}, zap.NewNop())
+		e.stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s.watchEntry(ctx, e)
+		if n := srv.count("list configmaps a"); n != 0 || ctx.Err() != nil {
+			t.Errorf("listed %d times, ended with %v", n, ctx.Err())
+		}
+	})
 }
 
 func TestOnlyTheOwnObjectIsTaken(t *testing.T) {
