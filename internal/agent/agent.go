@@ -154,12 +154,12 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 		return err
 	}
 	hints, listings := make(chan pod.Hint, 256), make(chan []pod.Listing, 1)
+	group, ctx := errgroup.WithContext(ctx)
 	store := p.newStore(ctx, hints)
 	deps, err := p.workerDeps(rt, n, store, recorder)
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return store.Run(ctx) })
 	verdicts := make(chan types.UID)
 	prober := p.newProber(ctx, recorder, verdicts)

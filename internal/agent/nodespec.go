@@ -34,9 +34,15 @@ func newNodeSpec(cfg *config.Config, log *zap.Logger) *nodeSpec {
 			MemoryCapacity: totalMemory(log), SeccompRoot: filepath.Join(cfg.RootDir, "seccomp"),
 			HugePageSizes: cgroups.HugePageSizes(), OOMKillGroup: cgroups.IsCgroup2UnifiedMode(),
 			NoMemoryQoS: !cfg.Features.Enabled("MemoryQoS"), CgroupV1: !cgroups.IsCgroup2UnifiedMode(),
-			MaskedPaths: thermal, NoSwap: swapController(),
+			MaskedPaths: thermal, NoSwap: swapController(), SELinux: hasSELinux(),
 		},
 	}
+}
+
+// hasSELinux reports whether the kernel enforces, or could enforce, SELinux.
+func hasSELinux() bool {
+	_, err := os.Stat("/sys/fs/selinux/enforce")
+	return err == nil
 }
 
 // swapController reports whether the kernel can keep containers from swapping.

@@ -16,7 +16,7 @@ import (
 )
 
 func node() Node {
-	return Node{
+	return Node{SELinux: true,
 		Name: "n", LogRoot: "/var/log/pods", ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local",
 		HostDNS: &DNS{Servers: []string{"192.0.2.53"}, Searches: []string{"example.com"}, Options: []string{"edns0"}},
 		HostIPs: []string{"192.0.2.1"}, MemoryCapacity: 16 << 30,

@@ -45,12 +45,11 @@ func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) 
 	}
 	if req.HostsFile != "" && WantsHostsFile(c) {
 		// It is shared with the pod's other containers, and they may write to it.
-		out = append(out, &runtimeapi.Mount{HostPath: req.HostsFile, ContainerPath: hostsPath, SelinuxRelabel: true})
+		out = append(out, &runtimeapi.Mount{HostPath: req.HostsFile, ContainerPath: hostsPath, SelinuxRelabel: node.SELinux})
 	}
 	if req.TerminationLog != "" && c.TerminationMessagePath != "" {
-		// Runtimes relabel only where SELinux is on.
 		out = append(out, &runtimeapi.Mount{
-			HostPath: req.TerminationLog, ContainerPath: absolute(c.TerminationMessagePath), SelinuxRelabel: true,
+			HostPath: req.TerminationLog, ContainerPath: absolute(c.TerminationMessagePath), SelinuxRelabel: node.SELinux,
 		})
 	}
 	return out, nil

@@ -57,6 +57,8 @@ type Node struct {
 	// MaskedPaths are masked in addition to the fixed list: the kubelet masks
 	// /sys/devices/system/cpu/cpu<N>/thermal_throttle where it exists.
 	MaskedPaths []string
+	// SELinux says that the node has it, so that files made for a pod need a label.
+	SELinux bool
 	// RecursiveReadOnly says that the runtime's default handler supports it.
 	RecursiveReadOnly bool
 }
