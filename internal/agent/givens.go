@@ -59,7 +59,7 @@ func (g givens) Give(ctx context.Context, req *pod.ContainerRequest, podIPs []st
 		}
 	}
 	if c.TerminationMessagePath != "" {
-		if req.TerminationLog, err = g.messages.Create(p.UID, c.Name); err != nil {
+		if req.TerminationLog, err = g.messages.Create(p.UID, c.Name, req.Attempt); err != nil {
 			return fmt.Errorf("making the termination message file of container %s: %w", c.Name, err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +27,6 @@ const (
 	dirMode       = 0o750
 	fileMode      = 0o666 // the container writes it as whoever it is
 	nameLen       = 8
-	createTries   = 8
 )
 
 // ErrNotAMessage tells that a path does not lead to a file that [Files.Create] could
@@ -60,15 +58,16 @@ func New(cfg Config) (*Files, error) {
 }
 
 // Create makes an empty file for one instance of a container, which anybody may
-// write to, and returns its path. Missing directories are made.
-func (f *Files) Create(uid types.UID, container string) (hostPath string, err error) {
-	if hostPath, err = f.create(string(uid), container); err != nil {
+// write to, and returns its path. Missing directories are made. The same attempt
+// has the same file, however often it is tried.
+func (f *Files) Create(uid types.UID, container string, attempt int) (hostPath string, err error) {
+	if hostPath, err = f.create(string(uid), container, attempt); err != nil {
 		return "", fmt.Errorf("make the termination message file of container %q: %w", container, err)
 	}
 	return hostPath, nil
 }
 
-func (f *Files) create(uid, container string) (string, error) {
+func (f *Files) create(uid, container string, attempt int) (string, error) {
 	for what, name := range map[string]string{"pod UID": uid, "container name": container} {
 		if !validName(name) {
 			return "", fmt.Errorf("%s %q cannot be the name of a directory", what, name)
@@ -79,22 +78,16 @@ func (f *Files) create(uid, container string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	for range createTries {
-		name := fmt.Sprintf("%0*x", nameLen, rand.Uint32()) // #nosec G404 -- it has to be another one each time, not a secret
-		fd, err := openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, fileMode)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		err = errors.Join(unix.Fchmod(fd, fileMode), unix.Close(fd)) // the umask does not count
-		if err != nil {
-			return "", errors.Join(fmt.Errorf("set the mode of %s: %w", name, err), unix.Unlinkat(dir, name, 0))
-		}
-		return filepath.Join(f.root, podsDir, uid, containersDir, container, name), nil
+	name := fmt.Sprintf("%0*x", nameLen, uint32(attempt)) // #nosec G115 -- a number that wraps names another file
+	fd, err := openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NONBLOCK|unix.O_NOFOLLOW, fileMode)
+	if err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("no free name in %d tries", createTries)
+	err = errors.Join(unix.Fchmod(fd, fileMode), unix.Close(fd)) // the umask does not count
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("set the mode of %s: %w", name, err), unix.Unlinkat(dir, name, 0))
+	}
+	return filepath.Join(f.root, podsDir, uid, containersDir, container, name), nil
 }
 
 // Read returns the message in a file that Create made: its last 4096 bytes, if it

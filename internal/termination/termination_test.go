@@ -31,9 +31,9 @@ func TestCreateAndRead(t *testing.T) {
 	old := unix.Umask(0o077)
 	defer unix.Umask(old)
 	f := files(t)
-	first, err := f.Create("uid-1", "c")
+	first, err := f.Create("uid-1", "c", 0)
 	must(t, err)
-	second, err := f.Create("uid-1", "c")
+	second, err := f.Create("uid-1", "c", 1)
 	must(t, err)
 	want := regexp.MustCompile("^" + regexp.QuoteMeta(f.root) + "/pods/uid-1/containers/c/[0-9a-f]{8}$")
 	if !want.MatchString(first) || !want.MatchString(second) || first == second {
@@ -65,7 +65,7 @@ func TestCreateAndRead(t *testing.T) {
 
 func TestDirectoriesAreTheKubelets(t *testing.T) {
 	f := files(t)
-	path, err := f.Create("u", "c")
+	path, err := f.Create("u", "c", 0)
 	must(t, err)
 	for dir := filepath.Dir(path); dir != f.root; dir = filepath.Dir(dir) {
 		info, err := os.Lstat(dir)
@@ -79,10 +79,10 @@ func TestDirectoriesAreTheKubelets(t *testing.T) {
 func TestCreateRefusesNames(t *testing.T) {
 	f := files(t)
 	for _, name := range []string{"", ".", "..", "a/b", "../x", "/", "a\x00b", strings.Repeat("n", 256)} {
-		if got, err := f.Create(types.UID(name), "c"); err == nil {
+		if got, err := f.Create(types.UID(name), "c", 0); err == nil {
 			t.Errorf("UID %q: %s", name, got)
 		}
-		if got, err := f.Create("u", name); err == nil {
+		if got, err := f.Create("u", name, 0); err == nil {
 			t.Errorf("container %q: %s", name, got)
 		}
 	}
@@ -97,7 +97,7 @@ func TestCreateFollowsNoSymlink(t *testing.T) {
 		outside := t.TempDir()
 		link := filepath.Join(f.root, at)
 		must(t, errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(outside, link)))
-		if got, err := f.Create("u", "c"); err == nil {
+		if got, err := f.Create("u", "c", 0); err == nil {
 			t.Errorf("%s is a symlink: made %s", at, got)
 		}
 		if made, err := os.ReadDir(outside); err != nil || len(made) > 0 {
@@ -112,7 +112,7 @@ func TestRootMayBeASymlink(t *testing.T) {
 	must(t, os.Symlink(t.TempDir(), root))
 	f, err := New(Config{RootDir: root})
 	must(t, err)
-	path, err := f.Create("u", "c")
+	path, err := f.Create("u", "c", 0)
 	must(t, err)
 	must(t, os.WriteFile(path, []byte("why"), 0o600))
 	if got, err := f.Read(path); got != "why" || err != nil {
@@ -122,7 +122,7 @@ func TestRootMayBeASymlink(t *testing.T) {
 
 func TestReadRefuses(t *testing.T) {
 	f := files(t)
-	path, err := f.Create("u", "c")
+	path, err := f.Create("u", "c", 0)
 	must(t, err)
 	must(t, os.WriteFile(path, []byte("fine"), 0o600))
 	dir := filepath.Dir(path)
@@ -190,4 +190,16 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTheSameAttemptHasTheSameFile(t *testing.T) {
+	f := files(t)
+	first, err := f.Create("u", "c", 3)
+	must(t, err)
+	must(t, os.WriteFile(first, []byte("of the try before"), 0o600))
+	again, err := f.Create("u", "c", 3)
+	must(t, err)
+	if message, err := f.Read(again); again != first || message != "" || err != nil {
+		t.Errorf("the next try has %s with %q (%v), want %s, empty", again, message, err, first)
+	}
 }
