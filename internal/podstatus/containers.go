@@ -1,6 +1,7 @@
 package podstatus
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -253,11 +254,24 @@ func terminated(in *pod.Input, i *pod.Container) *corev1.ContainerStateTerminate
 	return &corev1.ContainerStateTerminated{
 		ExitCode:    i.ExitCode,
 		Reason:      i.Reason,
-		Message:     i.Message,
+		Message:     cmp.Or(i.Message, published(in, i)),
 		StartedAt:   metav1.NewTime(i.StartedAt),
 		FinishedAt:  metav1.NewTime(i.FinishedAt),
 		ContainerID: containerID(in, i),
 	}
+}
+
+// published is the last message of a dead instance as its status has it. The file
+// it was read from goes with the volumes of a pod that has finished.
+func published(in *pod.Input, i *pod.Container) string {
+	if prior := in.PriorContainer(i.Name); prior != nil {
+		for _, end := range []*corev1.ContainerStateTerminated{prior.State.Terminated, prior.LastTerminationState.Terminated} {
+			if end != nil && end.ContainerID == containerID(in, i) {
+				return end.Message
+			}
+		}
+	}
+	return ""
 }
 
 func lost(message string) *corev1.ContainerStateTerminated {

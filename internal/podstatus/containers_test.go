@@ -179,3 +179,13 @@ func TestContainerDetails(t *testing.T) {
 		t.Errorf("mounts: %+v", b.VolumeMounts)
 	}
 }
+
+func TestMessageOutlivesItsFile(t *testing.T) {
+	in := given(never, "1")
+	in.Observed.Containers[0].Message = "last words"
+	in.Prior = podstatus.Compute(in)
+	in.Observed.Containers[0].Message = ""
+	if got := podstatus.Compute(in).ContainerStatuses[0].State.Terminated; got == nil || got.Message != "last words" {
+		t.Errorf("ended with %+v", got)
+	}
+}

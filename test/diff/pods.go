@@ -112,16 +112,22 @@ func complete(p *corev1.Pod, image string) {
 	if p.Namespace == "" {
 		p.Namespace = "default"
 	}
+	for i := range p.Spec.InitContainers {
+		completeContainer(&p.Spec.InitContainers[i], image)
+	}
 	for i := range p.Spec.Containers {
-		c := &p.Spec.Containers[i]
-		if c.Image == "" {
-			c.Image = image
-			if len(c.Command) == 0 && len(c.Args) == 0 {
-				c.Command = []string{"sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"}
-			}
+		completeContainer(&p.Spec.Containers[i], image)
+	}
+}
+
+func completeContainer(c *corev1.Container, image string) {
+	if c.Image == "" {
+		c.Image = image
+		if len(c.Command) == 0 && len(c.Args) == 0 {
+			c.Command = []string{"sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"}
 		}
-		if c.ImagePullPolicy == "" {
-			c.ImagePullPolicy = corev1.PullIfNotPresent
-		}
+	}
+	if c.ImagePullPolicy == "" {
+		c.ImagePullPolicy = corev1.PullIfNotPresent
 	}
 }
