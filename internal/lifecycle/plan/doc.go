@@ -4,8 +4,9 @@
 // Owns: the order in which a pod's sandbox, images, volumes and containers come
 // up and go down, who waits for whom, and until when.
 // Consumes: [pod.Input], nothing else: no clock, no context, no runtime.
-// Publishes: [Probes] (what has to be asked of the containers now) and [Plan]: actions that may start now, operations to cancel, when to
-// look again, and the reasons, in words, for all of it.
+// Publishes: [Plan]: actions that may start now, operations to cancel, when to
+// look again, and the reasons, in words, for all of it; and [Probes]: what has to
+// be asked of the containers now.
 //
 //	            Stop == nil                          Stop != nil
 //	┌──────────────────────────────────┐   ┌─────────────────────────────────┐
