@@ -39,7 +39,9 @@ func TestMessages(t *testing.T) {
 		"other user":         {file, "", 1234, "printf mine >" + path, "mine"},
 		"other both":         {file, "/some/path", 1234, "printf both >/some/path", "both"},
 		"too long":           {file, "", 0, "{ " + long + "; } >" + path, digits(488, 1000)},
-		"fallback":           {fallback, "", 0, "echo one; echo two >&2; exit 1", "one\ntwo\n"},
+		// Which of two streams comes first in the log is the runtime's to say.
+		"fallback":           {fallback, "", 0, "echo one; echo two; exit 1", "one\ntwo\n"},
+		"fallback, stderr":   {fallback, "", 0, "echo one >&2; echo two >&2; exit 1", "one\ntwo\n"},
 		"fallback, success":  {fallback, "", 0, "echo one; exit 0", ""},
 		"fallback, file":     {fallback, "", 0, "echo one; printf file >" + path + "; exit 1", "file"},
 		"fallback, too long": {fallback, "", 0, long + "; exit 1", digits(1000-256, 1000)},
