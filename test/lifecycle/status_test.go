@@ -32,13 +32,13 @@ func TestMessages(t *testing.T) {
 		script string
 		want   string
 	}{
-		"file":               {file, "", 0, "echo out; printf 'the end' >" + path + "; exit 1", "the end"},
-		"file and success":   {file, "", 0, "printf 'all is well\n' >" + path, "all is well\n"},
-		"no file":            {file, "", 0, "echo out; exit 1", ""},
-		"other path":         {file, "/some/path", 0, "printf other >/some/path", "other"},
-		"other user":         {file, "", 1234, "printf mine >" + path, "mine"},
-		"other both":         {file, "/some/path", 1234, "printf both >/some/path", "both"},
-		"too long":           {file, "", 0, "{ " + long + "; } >" + path, digits(488, 1000)},
+		"file":             {file, "", 0, "echo out; printf 'the end' >" + path + "; exit 1", "the end"},
+		"file and success": {file, "", 0, "printf 'all is well\n' >" + path, "all is well\n"},
+		"no file":          {file, "", 0, "echo out; exit 1", ""},
+		"other path":       {file, "/some/path", 0, "printf other >/some/path", "other"},
+		"other user":       {file, "", 1234, "printf mine >" + path, "mine"},
+		"other both":       {file, "/some/path", 1234, "printf both >/some/path", "both"},
+		"too long":         {file, "", 0, "{ " + long + "; } >" + path, digits(488, 1000)},
 		// Which of two streams comes first in the log is the runtime's to say.
 		"fallback":           {fallback, "", 0, "echo one; echo two; exit 1", "one\ntwo\n"},
 		"fallback, stderr":   {fallback, "", 0, "echo one >&2; echo two >&2; exit 1", "one\ntwo\n"},
