@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // References returns the names of the ConfigMaps and Secrets, all of the pod's
@@ -20,14 +22,8 @@ func References(_ *corev1.Pod, c *corev1.Container) (configMaps, secrets []strin
 // init and ephemeral ones included.
 func ReferencesOf(p *corev1.Pod) (configMaps, secrets []string) {
 	found := newReferences()
-	for i := range p.Spec.InitContainers {
-		found.add(&p.Spec.InitContainers[i])
-	}
-	for i := range p.Spec.Containers {
-		found.add(&p.Spec.Containers[i])
-	}
-	for i := range p.Spec.EphemeralContainers {
-		found.add((*corev1.Container)(&p.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	for _, c := range pod.Containers(p) {
+		found.add(c)
 	}
 	return found.sorted()
 }

@@ -37,7 +37,7 @@ func oomScoreAdj(p *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 	share := spareRequest(p)
 	score := func(request int64) int64 { return 1000 - 1000*(request+share)/capacity }
 	adj := score(c.Resources.Requests.Memory().Value())
-	if sidecar(p, c) && len(p.Spec.Containers) > 0 {
+	if _, kind := pod.Find(p, c.Name); kind == pod.KindSidecar && len(p.Spec.Containers) > 0 {
 		least := p.Spec.Containers[0].Resources.Requests.Memory().Value()
 		for i := range p.Spec.Containers {
 			least = min(least, p.Spec.Containers[i].Resources.Requests.Memory().Value())
@@ -63,18 +63,6 @@ func spareRequest(p *corev1.Pod) int64 {
 	asked := resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{})
 	spare := max(p.Spec.Resources.Requests.Memory().Value()-asked.Memory().Value(), 0)
 	return spare / int64(max(len(p.Spec.Containers)+len(p.Spec.InitContainers), 1))
-}
-
-func sidecar(p *corev1.Pod, c *corev1.Container) bool {
-	if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
-		return false
-	}
-	for i := range p.Spec.InitContainers {
-		if p.Spec.InitContainers[i].Name == c.Name {
-			return true
-		}
-	}
-	return false
 }
 
 func nodeCritical(p *corev1.Pod) bool {

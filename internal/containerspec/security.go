@@ -201,15 +201,8 @@ func oldApparmor(p *runtimeapi.SecurityProfile) string {
 
 // anyPrivileged reports whether a container of any kind is privileged.
 func anyPrivileged(p *corev1.Pod) bool {
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			if sc := list[i].SecurityContext; sc != nil && isTrue(sc.Privileged) {
-				return true
-			}
-		}
-	}
-	for i := range p.Spec.EphemeralContainers {
-		if sc := p.Spec.EphemeralContainers[i].SecurityContext; sc != nil && isTrue(sc.Privileged) {
+	for _, c := range pod.Containers(p) {
+		if sc := c.SecurityContext; sc != nil && isTrue(sc.Privileged) {
 			return true
 		}
 	}

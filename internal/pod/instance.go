@@ -24,18 +24,6 @@ type Instance struct {
 	HookFailed bool
 }
 
-// Verdict is what the probe of the kind came to.
-func (i Instance) Verdict(k ProbeKind) Verdict {
-	switch k {
-	case ProbeReadiness:
-		return i.Readiness
-	case ProbeStartup:
-		return i.Startup
-	case ProbeLiveness:
-	}
-	return i.Liveness
-}
-
 // With returns the instance with a verdict changed.
 func (i Instance) With(k ProbeKind, v Verdict) Instance {
 	switch k {

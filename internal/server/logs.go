@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // serveLogs answers /containerLogs/{namespace}/{pod}/{container}.
@@ -28,7 +30,7 @@ func (s *Server) serveLogs(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Sprintf("pod %q does not exist", name))
 		return
 	}
-	if specOf(v.Pod, container) == nil {
+	if spec, _ := pod.Find(v.Pod, container); spec == nil {
 		fail(w, http.StatusNotFound, fmt.Sprintf("container %q not found in pod %q", container, name))
 		return
 	}

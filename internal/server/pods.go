@@ -80,24 +80,6 @@ func otherUID(r *http.Request, v *pod.View) bool {
 	return uid != "" && types.UID(uid) != v.Ref.UID
 }
 
-// specOf returns a container of any kind of the pod's spec, or nil.
-func specOf(p *corev1.Pod, name string) *corev1.Container {
-	for _, list := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-		for i := range list {
-			if list[i].Name == name {
-				return &list[i]
-			}
-		}
-	}
-	for i := range p.Spec.EphemeralContainers {
-		if c := &p.Spec.EphemeralContainers[i]; c.Name == name {
-			k := corev1.Container(c.EphemeralContainerCommon)
-			return &k
-		}
-	}
-	return nil
-}
-
 // statusOf returns a container's status of any kind, or nil.
 func statusOf(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses, st.EphemeralContainerStatuses} {

@@ -38,7 +38,8 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serveAttach(w http.ResponseWriter, r *http.Request) {
 	s.remoteCommand(w, r, func(v *pod.View, streams *pod.Streams) (*url.URL, error) {
 		name := r.PathValue("container")
-		id, spec := s.running(r, v), specOf(v.Pod, name)
+		id := s.running(r, v)
+		spec, _ := pod.Find(v.Pod, name)
 		if id == "" || spec == nil {
 			return nil, fmt.Errorf("container %s not found in pod %s", name, v.Ref.FullName())
 		}

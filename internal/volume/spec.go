@@ -5,28 +5,21 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // usedVolumes returns the volumes that some container of the pod mounts or has
 // as a device, in the order of the spec. The others are not set up.
 func usedVolumes(p *corev1.Pod) []*corev1.Volume {
 	used := map[string]bool{}
-	note := func(mounts []corev1.VolumeMount, devices []corev1.VolumeDevice) {
-		for i := range mounts {
-			used[mounts[i].Name] = true
+	for _, c := range pod.Containers(p) {
+		for i := range c.VolumeMounts {
+			used[c.VolumeMounts[i].Name] = true
 		}
-		for i := range devices {
-			used[devices[i].Name] = true
+		for i := range c.VolumeDevices {
+			used[c.VolumeDevices[i].Name] = true
 		}
-	}
-	for i := range p.Spec.InitContainers {
-		note(p.Spec.InitContainers[i].VolumeMounts, p.Spec.InitContainers[i].VolumeDevices)
-	}
-	for i := range p.Spec.Containers {
-		note(p.Spec.Containers[i].VolumeMounts, p.Spec.Containers[i].VolumeDevices)
-	}
-	for i := range p.Spec.EphemeralContainers {
-		note(p.Spec.EphemeralContainers[i].VolumeMounts, p.Spec.EphemeralContainers[i].VolumeDevices)
 	}
 	var volumes []*corev1.Volume
 	for i := range p.Spec.Volumes {
