@@ -16,6 +16,7 @@ import (
 	"nodeagent.dev/nodeagent/internal/objects"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/termination"
+	"nodeagent.dev/nodeagent/internal/volume"
 )
 
 // givens gives containers what several parts of the agent have for them.
@@ -25,7 +26,9 @@ type givens struct {
 	messages      *termination.Files
 	objects       *objects.Store
 	standalone    bool
+	volumes       *volume.Manager
 	node          func() pod.Node
+	spec          func() containerspec.Node
 }
 
 const (
@@ -48,6 +51,13 @@ func (g givens) Give(ctx context.Context, req *pod.ContainerRequest, podIPs []st
 	}}
 	if err := g.fetch(ctx, req); err != nil {
 		return &pod.Failure{Reason: "CreateContainerConfigError", Err: err, Message: err.Error()}
+	}
+	wanted, err := containerspec.SubPaths(*req, g.spec())
+	if err == nil {
+		req.SubPaths, err = g.volumes.SubPaths(ctx, p.UID, c.Name, wanted)
+	}
+	if err != nil {
+		return err
 	}
 	if containerspec.WantsHostsFile(c) {
 		name, domain, err := containerspec.HostnameAndDomain(p, g.clusterDomain)

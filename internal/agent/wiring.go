@@ -138,7 +138,7 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.St
 		Observer: p.runtime, Sandboxes: p.runtime, Containers: p.runtime,
 		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}),
 		Givens: givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages,
-			objects: store, standalone: p.api.main == nil, node: nodeNow},
+			objects: store, standalone: p.api.main == nil, volumes: volumes, node: nodeNow, spec: p.spec.get},
 		Images: images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
 		Leftovers: func() []pod.Ref {
 			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)

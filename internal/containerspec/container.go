@@ -24,7 +24,7 @@ func Container(req pod.ContainerRequest, node Node) (*runtimeapi.ContainerConfig
 	if err != nil {
 		return nil, err
 	}
-	mounted, err := mounts(&req, &node)
+	mounted, err := mounts(&req, &node, vars)
 	if err != nil {
 		return nil, err
 	}

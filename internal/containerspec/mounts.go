@@ -1,8 +1,10 @@
 package containerspec
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -15,7 +17,7 @@ const hostsPath = "/etc/hosts"
 
 // mounts turns a container's volume mounts into the runtime's. The managed hosts
 // file comes after them, and the file for its termination message last.
-func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) {
+func mounts(req *pod.ContainerRequest, node *Node, vars map[string]string) ([]*runtimeapi.Mount, error) {
 	c := req.Container
 	if len(c.VolumeDevices) > 0 {
 		return nil, configFailure("container %q uses volumeDevices, which this agent does not support yet", c.Name)
@@ -24,11 +26,19 @@ func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) 
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		v, ok := req.Volumes[m.Name]
-		if !ok || v.HostPath == "" {
+		image, isImage := req.VolumeImages[m.Name]
+		if !ok || v.HostPath == "" && !isImage {
 			return nil, configFailure("cannot find volume %q to mount into container %q", m.Name, c.Name)
 		}
-		if m.SubPath != "" || m.SubPathExpr != "" {
-			return nil, configFailure("volumeMount %q of container %q uses subPath, which this agent does not support yet", m.Name, c.Name)
+		subPath, err := subPathOf(m, vars)
+		if err != nil {
+			return nil, err
+		}
+		hostPath := v.HostPath
+		if subPath != "" && !isImage {
+			if hostPath = req.SubPaths[i]; hostPath == "" {
+				return nil, configFailure("failed to prepare subPath for volumeMount %q of container %q", m.Name, c.Name)
+			}
 		}
 		mode, err := propagation(m)
 		if err != nil {
@@ -38,10 +48,15 @@ func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) 
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, &runtimeapi.Mount{
-			HostPath: v.HostPath, ContainerPath: absolute(m.MountPath), Readonly: m.ReadOnly || v.ReadOnly,
+		mount := &runtimeapi.Mount{
+			HostPath: hostPath, ContainerPath: absolute(m.MountPath), Readonly: m.ReadOnly || v.ReadOnly,
 			SelinuxRelabel: v.SELinux, Propagation: mode, RecursiveReadOnly: recursive,
-		})
+		}
+		if isImage {
+			mount.Image = &runtimeapi.ImageSpec{Image: image.Ref, UserSpecifiedImage: image.UserSpecified, Annotations: req.Sandbox.Pod.Annotations}
+			mount.ImageSubPath = subPath
+		}
+		out = append(out, mount)
 	}
 	if req.HostsFile != "" && WantsHostsFile(c) {
 		// It is shared with the pod's other containers, and they may write to it.
@@ -53,6 +68,55 @@ func mounts(req *pod.ContainerRequest, node *Node) ([]*runtimeapi.Mount, error) 
 		})
 	}
 	return out, nil
+}
+
+// SubPaths returns the paths inside volumes that the container's mounts want, with
+// the variables of subPathExpr put in.
+func SubPaths(req pod.ContainerRequest, node Node) ([]pod.SubPath, error) {
+	if !slices.ContainsFunc(req.Container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.SubPath != "" || m.SubPathExpr != "" }) {
+		return nil, nil
+	}
+	_, vars, err := environment(&req, &node)
+	if err != nil {
+		return nil, err
+	}
+	var wanted []pod.SubPath
+	for i := range req.Container.VolumeMounts {
+		m := &req.Container.VolumeMounts[i]
+		path, err := subPathOf(m, vars)
+		if err != nil {
+			return nil, err
+		}
+		if v := req.Volumes[m.Name]; path != "" && v.HostPath != "" {
+			wanted = append(wanted, pod.SubPath{Index: i, Volume: m.Name, HostPath: v.HostPath, Path: path})
+		}
+	}
+	return wanted, nil
+}
+
+// subPathOf is the path inside its volume that a mount wants; empty: all of it. A
+// variable without a value is an error here, unlike anywhere else.
+func subPathOf(m *corev1.VolumeMount, vars map[string]string) (string, error) {
+	path := m.SubPath
+	if m.SubPathExpr != "" {
+		missing := map[string]bool{}
+		path = Expand(m.SubPathExpr, func(name string) (string, bool) {
+			if vars[name] == "" {
+				missing[name] = true
+			}
+			return vars[name], true
+		})
+		if len(missing) > 0 {
+			return "", configFailure("missing value for %s", strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
+		}
+	}
+	if filepath.IsAbs(path) {
+		return "", configFailure("error SubPath `%s` must not be an absolute path", path)
+	}
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		return "", configFailure("unable to provision SubPath `%s`: must not contain '..'", path)
+	}
+	return path, nil
 }
 
 // WantsHostsFile says whether a container gets the managed hosts file of its pod:

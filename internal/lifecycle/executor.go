@@ -52,7 +52,7 @@ func (j job) do(ctx context.Context, a plan.Action) (out outcome, err error) {
 			err = j.deps.Logs.RemovePod(j.ref)
 		}
 	case plan.EnsureImage:
-		out.image, err = j.ensureImage(ctx, a.Container)
+		out.image, err = j.ensureImage(ctx, a.Use.Container)
 	case plan.CreateSandbox:
 		err = j.createSandbox(ctx, a)
 	case plan.StopSandbox:
@@ -158,7 +158,7 @@ func (j job) createContainer(ctx context.Context, a plan.StartContainer) (string
 		SandboxID: a.SandboxID,
 		Container: a.Container,
 		Attempt:   a.Attempt, CrashCount: a.CrashCount,
-		Image: a.Image, Volumes: j.volumes, TargetID: a.JoinID,
+		Image: a.Image, VolumeImages: a.VolumeImages, Volumes: j.volumes, TargetID: a.JoinID,
 	}
 	if err := j.deps.Givens.Give(ctx, &req, j.ips); err != nil {
 		return "", err
@@ -292,7 +292,7 @@ func actionID(a plan.Action) string {
 func phaseName(op *operation) string {
 	switch a := op.action.(type) {
 	case plan.EnsureImage:
-		return "image " + a.Container.Name
+		return "image " + a.Use.Key
 	case plan.StartContainer:
 		return "start " + a.Container.Name
 	case plan.CreateSandbox:

@@ -214,7 +214,7 @@ func (s *state) apply(r result) {
 	switch a := r.op.action.(type) {
 	case plan.EnsureImage:
 		if r.err == nil {
-			s.images[a.Container.Name] = r.outcome.image
+			s.images[a.Use.Key] = r.outcome.image
 		}
 	case plan.MountVolumes:
 		if r.err == nil {
@@ -227,8 +227,11 @@ func (s *state) apply(r result) {
 	case plan.RemoveLogs:
 		s.removed.Logs = r.err == nil
 	case plan.StartContainer:
-		// Each start makes sure of its image, as the pull policy says.
+		// Each start makes sure of its images, as the pull policy says.
 		delete(s.images, a.Container.Name)
+		for volume := range a.VolumeImages {
+			delete(s.images, pod.VolumeImageKey(volume))
+		}
 		if id := r.outcome.hookFailed; id != "" {
 			i := s.instances[id]
 			i.HookFailed = true

@@ -77,7 +77,8 @@ type Input struct {
 	// Hashes holds, per container of the spec, its hash as the runtime's
 	// annotation has it.
 	Hashes map[string]string
-	// Images holds, per container, the image ready for its next start.
+	// Images holds, by [ImageUse] key, the images ready for the next start of who
+	// uses them.
 	Images map[string]Image
 	// Volumes are the volumes set up; nil when they are not.
 	Volumes Volumes

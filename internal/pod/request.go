@@ -40,8 +40,13 @@ type ContainerRequest struct {
 	Attempt    int
 	CrashCount int
 	Image      Image
+	// VolumeImages are the images of the image volumes it mounts, by volume.
+	VolumeImages map[string]Image
 	// Volumes are the pod's volumes as they are set up on the node.
 	Volumes Volumes
+	// SubPaths says where the paths inside volumes are that some of its mounts
+	// want, by the mount's index.
+	SubPaths map[int]string
 	// Environment is what the variables may come from.
 	Environment Environment
 	// HostsFile is the managed /etc/hosts of the pod; empty: none.
@@ -52,6 +57,16 @@ type ContainerRequest struct {
 	// TargetID is the container whose processes an ephemeral container is to
 	// see; empty: those of the pod's own choice.
 	TargetID string
+}
+
+// SubPath asks for a path inside a volume.
+type SubPath struct {
+	// Index is the mount's place among the container's.
+	Index int
+	// Volume is its name, HostPath where it is set up.
+	Volume, HostPath string
+	// Path leads on from there; it is relative and has no "..".
+	Path string
 }
 
 // ImageRequest asks for one container's image.

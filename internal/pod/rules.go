@@ -53,10 +53,15 @@ func Terminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// FailedImage returns how the container's image could last not be had.
-func (in *Input) FailedImage(container string) (Attempt, bool) {
-	at, failed := in.Attempts[Work{ImageTarget(container), VerbEnsureImage}]
-	return at, failed
+// FailedImage returns how an image that the container needs could last not be had,
+// and which.
+func (in *Input) FailedImage(c *corev1.Container) (ImageUse, Attempt, bool) {
+	for _, use := range ImageUses(in.Pod, c) {
+		if at, failed := in.Attempts[Work{ImageTarget(use.Key), VerbEnsureImage}]; failed {
+			return use, at, true
+		}
+	}
+	return ImageUse{}, Attempt{}, false
 }
 
 // FailedStart returns how the container could last not be started.

@@ -273,7 +273,7 @@ func TestReasonOf(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	for target, want := range map[Target]string{ImageTarget("a"): "a", ContainerTarget("b"): "b", TargetSandbox: "", TargetVolumes: ""} {
+	for target, want := range map[Target]string{ImageTarget("a"): "", ContainerTarget("b"): "b", TargetSandbox: "", TargetVolumes: ""} {
 		if name, ok := target.Container(); ok != (want != "") || ok && name != want {
 			t.Errorf("%s: got %q, %t", target, name, ok)
 		}

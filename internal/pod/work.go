@@ -30,18 +30,15 @@ const (
 	containerPrefix = "container/"
 )
 
-// ImageTarget is the image of the named container.
-func ImageTarget(container string) Target { return Target(imagePrefix + container) }
+// ImageTarget is the image with this key, see [ImageUse].
+func ImageTarget(key string) Target { return Target(imagePrefix + key) }
 
 // ContainerTarget is the named container's instance.
 func ContainerTarget(container string) Target { return Target(containerPrefix + container) }
 
-// Container returns the container a target belongs to, if it is one's.
+// Container returns the container whose instance a target is, if it is one.
 func (t Target) Container() (name string, ok bool) {
-	if name, ok = strings.CutPrefix(string(t), containerPrefix); ok {
-		return name, true
-	}
-	return strings.CutPrefix(string(t), imagePrefix)
+	return strings.CutPrefix(string(t), containerPrefix)
 }
 
 // Operation is work that runs now.

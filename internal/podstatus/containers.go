@@ -224,8 +224,8 @@ func waitingReason(in *pod.Input, k pod.Kind, c *corev1.Container) *corev1.Conta
 		return &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
 			Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", r.Delay, c.Name, pod.LongName(in.Ref))}
 	}
-	if at, failed := in.FailedImage(c.Name); failed {
-		return imageReason(c, at)
+	if use, at, failed := in.FailedImage(c); failed {
+		return imageReason(use.Container, at)
 	}
 	if at, failed := in.FailedStart(c.Name); failed {
 		return &corev1.ContainerStateWaiting{Reason: at.Reason, Message: at.Message}

@@ -31,8 +31,8 @@ type RemoveCgroup struct{}
 // RemoveLogs removes the pod's log files.
 type RemoveLogs struct{}
 
-// EnsureImage makes a container's image present, by its pull policy.
-type EnsureImage struct{ Container *corev1.Container }
+// EnsureImage makes an image present, by its pull policy.
+type EnsureImage struct{ Use pod.ImageUse }
 
 // CreateSandbox makes and starts a sandbox.
 type CreateSandbox struct{ Attempt uint32 }
@@ -51,7 +51,9 @@ type StartContainer struct {
 	Attempt    int
 	CrashCount int
 	Image      pod.Image
-	Created    string
+	// VolumeImages are the images of the image volumes it mounts, by volume.
+	VolumeImages map[string]pod.Image
+	Created      string
 	// Joins is the container whose processes an ephemeral container is to see, and
 	// JoinID its instance; both empty: those of the pod's own choice.
 	Joins, JoinID string
@@ -119,7 +121,7 @@ func (RemoveCgroup) Target() pod.Target { return pod.TargetCgroup }
 func (RemoveLogs) Target() pod.Target { return pod.TargetLogs }
 
 // Target implements [Action].
-func (a EnsureImage) Target() pod.Target { return pod.ImageTarget(a.Container.Name) }
+func (a EnsureImage) Target() pod.Target { return pod.ImageTarget(a.Use.Key) }
 
 // Target implements [Action].
 func (CreateSandbox) Target() pod.Target { return pod.TargetSandbox }

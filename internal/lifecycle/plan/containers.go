@@ -225,12 +225,11 @@ func start(in *pod.Input, p *Plan, sb *pod.Sandbox, list []due) {
 // have to wait for it.
 func startOne(in *pod.Input, p *Plan, sb *pod.Sandbox, d *due) (blocks bool) {
 	name := d.spec.Name
-	image, ok := in.Images[name]
-	if !ok {
-		_, failed := in.FailedImage(name)
+	a := StartContainer{Container: d.spec, SandboxID: sb.ID, Attempt: d.attempt, CrashCount: d.crashCount}
+	if !a.takeImages(in) {
+		_, _, failed := in.FailedImage(d.spec)
 		return !failed
 	}
-	a := StartContainer{Container: d.spec, SandboxID: sb.ID, Attempt: d.attempt, CrashCount: d.crashCount, Image: image}
 	if l := d.latest; l != nil && l.State == pod.ContainerCreated {
 		if l.SandboxID != sb.ID || (l.Hash != "" && in.Hashes[name] != "" && l.Hash != in.Hashes[name]) {
 			p.do(in, RemoveContainer{ID: l.ID, Name: name, Attempt: l.Attempt}, "it was never started and no longer fits")
@@ -244,6 +243,26 @@ func startOne(in *pod.Input, p *Plan, sb *pod.Sandbox, d *due) (blocks bool) {
 	_, failed := in.FailedStart(name)
 	p.do(in, a, "attempt %d", a.Attempt)
 	return !failed
+}
+
+// takeImages gives the start the images it needs; false when one is missing.
+func (a *StartContainer) takeImages(in *pod.Input) bool {
+	for _, use := range pod.ImageUses(in.Pod, a.Container) {
+		image, ok := in.Images[use.Key]
+		if !ok {
+			return false
+		}
+		volume, isVolume := use.Volume()
+		if !isVolume {
+			a.Image = image
+			continue
+		}
+		if a.VolumeImages == nil {
+			a.VolumeImages = map[string]pod.Image{}
+		}
+		a.VolumeImages[volume] = image
+	}
+	return true
 }
 
 // joins returns the container whose processes an ephemeral one is to see, and

@@ -208,7 +208,7 @@ func (w *world) lose(t pod.Target) {
 func (w *world) learn(a plan.Action) {
 	switch a := a.(type) {
 	case plan.EnsureImage:
-		w.in.Images[a.Container.Name] = pod.Image{Name: a.Container.Image, Ref: "sha256:" + a.Container.Image}
+		w.in.Images[a.Use.Key] = pod.Image{Name: a.Use.Container.Image, Ref: "sha256:" + a.Use.Container.Image}
 	case plan.MountVolumes:
 		w.in.Volumes, w.in.Removed.Volumes = pod.Volumes{}, false
 	case plan.RemoveVolumes:
@@ -219,6 +219,9 @@ func (w *world) learn(a plan.Action) {
 		w.in.Removed.Logs = true
 	case plan.StartContainer:
 		delete(w.in.Images, a.Container.Name)
+		for volume := range a.VolumeImages {
+			delete(w.in.Images, pod.VolumeImageKey(volume))
+		}
 	case plan.CreateSandbox:
 		w.in.Removed.Cgroup = false
 	case plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer:

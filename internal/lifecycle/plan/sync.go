@@ -45,9 +45,11 @@ func bringUp(in *pod.Input, p *Plan) {
 		p.do(in, MountVolumes{}, "volumes are not known to be set up")
 	}
 	for _, c := range list {
-		if _, ok := in.Images[c.spec.Name]; !ok {
-			noteImage(in, p, c.spec)
-			p.do(in, EnsureImage{Container: c.spec}, "container %s is to be started", c.spec.Name)
+		for _, use := range pod.ImageUses(in.Pod, c.spec) {
+			if _, ok := in.Images[use.Key]; !ok {
+				noteImage(in, p, c.spec.Name, use)
+				p.do(in, EnsureImage{Use: use}, "container %s is to be started", c.spec.Name)
+			}
 		}
 	}
 	if sb == nil || in.Volumes == nil {
@@ -71,14 +73,14 @@ func waitForProbes(in *pod.Input, p *Plan) {
 }
 
 // noteImage tells that an image cannot be had and is tried again later.
-func noteImage(in *pod.Input, p *Plan, c *corev1.Container) {
-	at, failed := in.FailedImage(c.Name)
+func noteImage(in *pod.Input, p *Plan, container string, use pod.ImageUse) {
+	at, failed := in.Attempts[pod.Work{Target: pod.ImageTarget(use.Key), Verb: pod.VerbEnsureImage}]
 	if !failed || at.Reason != "ErrImagePull" || !in.Now.Before(at.PullRetry()) {
 		return
 	}
 	p.Notes = append(p.Notes,
-		Note{Container: c.Name, Reason: "BackOff", Message: fmt.Sprintf("Back-off pulling image %q", c.Image)},
-		Note{Container: c.Name, Warning: true, Reason: "Failed", Message: "Error: ImagePullBackOff"})
+		Note{Container: container, Reason: "BackOff", Message: fmt.Sprintf("Back-off pulling image %q", use.Container.Image)},
+		Note{Container: container, Warning: true, Reason: "Failed", Message: "Error: ImagePullBackOff"})
 }
 
 // sandbox returns the sandbox to run containers in, or plans the way to one:

@@ -4,6 +4,7 @@ import (
 	"nodeagent.dev/nodeagent/internal/volume"
 	"nodeagent.dev/nodeagent/internal/volume/emptydir"
 	"nodeagent.dev/nodeagent/internal/volume/hostpath"
+	"nodeagent.dev/nodeagent/internal/volume/image"
 )
 
 // Config is what the types need to know of the node.
@@ -17,5 +18,6 @@ func Plugins(cfg Config) []volume.Plugin {
 	return []volume.Plugin{
 		emptydir.New(emptydir.Config{AllocatableMemory: cfg.AllocatableMemory}),
 		hostpath.New(),
+		image.New(),
 	}
 }
