@@ -237,7 +237,7 @@ func TestDeadlines(t *testing.T) {
 			t.Errorf("status: %v", d)
 		}
 		if d := took(func() {
-			_, err := r.c.PullImage(r.t.Context(), image, image)
+			_, err := r.c.PullImage(r.t.Context(), thePod(), image, image, nil)
 			r.no(err)
 		}); d != time.Hour {
 			t.Errorf("a pull has no deadline: %v", d)

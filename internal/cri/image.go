@@ -3,11 +3,14 @@ package cri
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -35,16 +38,15 @@ func (c *Client) imageStatus(ctx context.Context, ref string) (*runtimeapi.Image
 	return resp.GetImage(), nil
 }
 
-// PullImage pulls an image as nobody in particular, see [Client.PullImageAs].
-func (c *Client) PullImage(ctx context.Context, ref, userSpecified string) (imageRef string, err error) {
-	return c.PullImageAs(ctx, ref, userSpecified, nil)
-}
-
-// PullImageAs pulls an image and returns what to make a container from. There
-// is no deadline but ctx's: progress is the runtime's. auth may be nil. Failures
-// have reason ErrImagePull, or the one that the runtime names.
-func (c *Client) PullImageAs(ctx context.Context, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error) {
-	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: userSpecified}}
+// PullImage pulls an image for a pod and returns what to make a container from.
+// ref has a tag or a digest, userSpecified is what the pod says. There is no
+// deadline but ctx's: progress is the runtime's. auth may be nil. Failures have
+// reason ErrImagePull, or the one that the runtime names.
+func (c *Client) PullImage(ctx context.Context, p *corev1.Pod, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error) {
+	req := &runtimeapi.PullImageRequest{
+		Image:         &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: userSpecified, Annotations: maps.Clone(p.Annotations)},
+		SandboxConfig: c.pullFor(p),
+	}
 	if auth != nil {
 		req.Auth = &runtimeapi.AuthConfig{
 			Username: auth.Username, Password: auth.Password, Auth: auth.Auth, ServerAddress: auth.ServerAddress,
@@ -59,6 +61,20 @@ func (c *Client) PullImageAs(ctx context.Context, ref, userSpecified string, aut
 		return "", fail(reasonPullImage, fmt.Errorf("the runtime returned no reference for image %q", ref))
 	}
 	return resp.GetImageRef(), nil
+}
+
+// pullFor describes the pod that a pull is for: runtimes have policies by
+// namespace and storage by annotation. A pod whose sandbox cannot be made is told
+// so when that is tried.
+func (c *Client) pullFor(p *corev1.Pod) *runtimeapi.PodSandboxConfig {
+	cfg, err := containerspec.Sandbox(pod.SandboxRequest{Pod: p}, c.cfg.Node())
+	if err != nil {
+		return &runtimeapi.PodSandboxConfig{
+			Metadata:    &runtimeapi.PodSandboxMetadata{Name: p.Name, Namespace: p.Namespace, Uid: string(p.UID)},
+			Annotations: maps.Clone(p.Annotations),
+		}
+	}
+	return cfg
 }
 
 // pullReason lets a runtime name the failure in the first word of its message

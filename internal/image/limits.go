@@ -5,10 +5,11 @@ import (
 	"fmt"
 
 	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
 )
 
-// Config limits what is asked of the runtime and the registries. The zero value
-// limits nothing.
+// Config limits what is asked of the runtime and the registries, and says who
+// else takes part. The zero value limits nothing and pulls anonymously.
 type Config struct {
 	// PullQPS and PullBurst limit how often a pull begins; 0 is no limit. A pull
 	// over the limit waits for its turn, where the kubelet lets it fail.
@@ -18,12 +19,24 @@ type Config struct {
 	Serialize bool
 	// MaxParallel bounds pulls at a time; 0 is no limit.
 	MaxParallel int
+
+	// Keyring finds credentials; nil: there are none.
+	Keyring Keyring
+	// Records decides who may use images that are there; nil: everybody may.
+	Records Records
+	// Events takes what users are told beside the results of [Puller.Ensure]; nil:
+	// nothing.
+	Events Events
+	// MissingSecrets returns those of the pod's imagePullSecrets that do not exist,
+	// by name. It is asked after a pull has failed; nil: never.
+	MissingSecrets func(ctx context.Context, p *corev1.Pod) []string
 }
 
 func (c Config) validate() error {
 	switch {
 	case c.PullQPS < 0 || c.PullBurst < 0 || c.MaxParallel < 0:
-		return fmt.Errorf("image pulls: limits must not be negative: %+v", c)
+		return fmt.Errorf("image pulls: limits must not be negative: %v per second, burst %d, %d in parallel",
+			c.PullQPS, c.PullBurst, c.MaxParallel)
 	case c.PullQPS > 0 && c.PullBurst == 0:
 		return fmt.Errorf("image pulls: a rate of %v per second with a burst of 0 would never let one begin", c.PullQPS)
 	case c.Serialize && c.MaxParallel > 1:

@@ -37,7 +37,7 @@ func (r *registry) ImagePresent(_ context.Context, ref string) (string, int64, b
 	return "sha256:" + ref, 7, r.present[ref], nil
 }
 
-func (r *registry) PullImage(ctx context.Context, ref, _ string) (string, error) {
+func (r *registry) PullImage(ctx context.Context, _ *corev1.Pod, ref, _ string, auth *pod.RegistryAuth) (string, error) {
 	r.mu.Lock()
 	r.pulls = append(r.pulls, ref)
 	r.now++
@@ -143,8 +143,8 @@ func TestFailures(t *testing.T) {
 		"pull":      {image: "a", pulErr: boom, reason: ReasonPull, message: "boom"},
 		"unknown":   {image: "a", pulErr: errors.New("rpc error: code = Unknown desc = no luck"), reason: ReasonPull, message: "no luck"},
 		"not found": {image: "a", pulErr: errors.New("rpc error: code = NotFound desc = no such image"), reason: ReasonPull, message: "rpc error: code = NotFound desc = no such image"},
-		"registry":  {image: "a", pulErr: errors.New("RegistryUnavailable: 503"), reason: ReasonRegistryUnavailable, message: "image pull failed for a:latest because the registry is unavailable: 503"},
-		"signature": {image: "a", pulErr: errors.New("rpc error: code = Unknown desc = SignatureValidationFailed: bad key"), reason: ReasonSignature, message: "image pull failed for a:latest because the signature validation failed: bad key"},
+		"registry":  {image: "a", pulErr: errors.New("RegistryUnavailable: 503"), reason: ReasonRegistryUnavailable, message: "image pull failed for a because the registry is unavailable: 503"},
+		"signature": {image: "a", pulErr: errors.New("rpc error: code = Unknown desc = SignatureValidationFailed: bad key"), reason: ReasonSignature, message: "image pull failed for a because the signature validation failed: bad key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &registry{lookErr: c.lookErr, pullErr: c.pulErr}
@@ -286,7 +286,7 @@ func TestPanicEndsThePullAlone(t *testing.T) {
 
 type panics struct{ Service }
 
-func (panics) PullImage(context.Context, string, string) (string, error) { panic("bug") }
+func (panics) PullImage(context.Context, *corev1.Pod, string, string, *pod.RegistryAuth) (string, error) { panic("bug") }
 
 func TestConfig(t *testing.T) {
 	for _, bad := range []Config{{PullQPS: -1}, {PullQPS: 5}, {MaxParallel: -1}, {Serialize: true, MaxParallel: 3}} {

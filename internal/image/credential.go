@@ -1,0 +1,128 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// Credential is what a pod may show to a registry, and where it comes from.
+type Credential struct {
+	Auth   pod.RegistryAuth
+	Source Source
+}
+
+// Format keeps what is secret out of every verb of package fmt.
+func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "a credential") }
+
+// Source tells whose a credential is. The zero value, as Node, is the node's:
+// any pod may use it.
+type Source struct {
+	// Secret is set when it was read from an image pull secret.
+	Secret *SecretSource
+	// ServiceAccount is set when a credential provider gave it for a token of the
+	// pod's service account.
+	ServiceAccount *ServiceAccountSource
+	// Node is set when it is the node's own.
+	Node bool
+}
+
+// SecretSource names a Secret of type kubernetes.io/dockerconfigjson or
+// kubernetes.io/dockercfg.
+type SecretSource struct {
+	UID             types.UID
+	Namespace, Name string
+	// Hash identifies the credential that was read from it: the hexadecimal SHA-256
+	// that the kubelet writes as credentialHash; empty when there is none.
+	Hash string
+}
+
+// ServiceAccountSource names a ServiceAccount.
+type ServiceAccountSource struct {
+	UID             types.UID
+	Namespace, Name string
+}
+
+// Keyring finds what a pod may show to a registry.
+type Keyring interface {
+	// For returns the credentials for an image, those to be tried first in front;
+	// none: the registry is asked anonymously. image has a tag or a digest, and a
+	// registry only if the pod names one. Secrets that do not exist are no error.
+	For(ctx context.Context, p *corev1.Pod, image string) ([]Credential, error)
+}
+
+// Records remembers what pods have shown to get the images that are on the
+// node. It is safe for concurrent use. image is always the reference as the pod
+// has it, ref what the runtime calls the image.
+type Records interface {
+	// MustPull reports whether a pod has to pull an image that is present to show
+	// that it may have it. credentials are asked for only where they matter; their
+	// error is returned.
+	MustPull(image, ref string, credentials func() ([]Credential, error)) (bool, error)
+	// Begin notes, before it happens, that an image is pulled. Each Begin without an
+	// error is followed by one End.
+	Begin(image string) error
+	// End notes what became of a pull.
+	End(image string, o Outcome)
+	// Add notes that a pod may use an image that was pulled.
+	Add(image, ref string, by Source)
+}
+
+// Outcome is what became of a pull.
+type Outcome struct {
+	// Ref is the image that was pulled; empty: none.
+	Ref string
+	// By is what it was pulled with; nil: unknown, so that every pod has to show
+	// that it may have it.
+	By *Source
+	// Unsure says that the image may have been pulled all the same.
+	Unsure bool
+}
+
+// Events tells users what happens to a pod; an empty container means the pod.
+type Events interface {
+	Event(p *corev1.Pod, container string, warning bool, reason, message string)
+}
+
+// anonymous is a pull without credentials: what it brings is for all.
+const anonymous = -1
+
+// sourceOf tells with what a pull succeeded.
+func sourceOf(list []Credential, used int) Source {
+	if used == anonymous {
+		return Source{Node: true}
+	}
+	return list[used].Source
+}
+
+// same reports whether two sources are one.
+func (s Source) same(o Source) bool {
+	switch {
+	case s.Secret != nil && o.Secret != nil:
+		return *s.Secret == *o.Secret
+	case s.ServiceAccount != nil && o.ServiceAccount != nil:
+		return *s.ServiceAccount == *o.ServiceAccount
+	}
+	return s.Secret == nil && o.Secret == nil && s.ServiceAccount == nil && o.ServiceAccount == nil
+}
+
+// digest identifies credentials by what registries see of them, without keeping
+// it.
+func digest(list []Credential) ([sha256.Size]byte, error) {
+	auths := make([]pod.RegistryAuth, len(list))
+	for i, c := range list {
+		auths[i] = c.Auth
+	}
+	text, err := json.Marshal(auths)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("encode credentials: %w", err)
+	}
+	return sha256.Sum256(text), nil
+}
