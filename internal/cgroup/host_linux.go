@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/fs"
@@ -79,6 +80,46 @@ func (h *host) dirs(path string) []string {
 	return slices.Compact(dirs)
 }
 
+// limiting are the controllers that a cgroup has to have when the machine has
+// them; systemd's own hierarchy counts, as what is missing there is found by
+// nobody else. Others may come and go.
+func limiting() []string {
+	return []string{"cpu", "cpuacct", "cpuset", "hugetlb", "memory", "pids", "systemd"}
+}
+
+// missing says what of a cgroup is not there; empty: it is there as a whole.
+func (m *Manager) missing(n name) string {
+	path := n.path(m.cfg.Driver)
+	if m.host.v2 {
+		dir := filepath.Join(m.host.mounts[""], path)
+		data, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers")) // #nosec G304 -- the name was checked
+		if err != nil {
+			return "missing " + dir
+		}
+		enabled := strings.Fields(string(data))
+		for _, controller := range limiting() {
+			if controller != "cpuacct" && m.host.has(controller) && !slices.Contains(enabled, controller) {
+				return "missing controller " + controller + " in " + dir
+			}
+		}
+		return ""
+	}
+	for _, controller := range limiting() {
+		mount, ok := m.host.mounts[controller]
+		if !ok {
+			continue
+		}
+		dir := filepath.Join(mount, path)
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+			return "missing " + dir
+		}
+	}
+	return ""
+}
+
+// complete reports whether a cgroup is there as a whole.
+func (m *Manager) complete(n name) bool { return m.missing(n) == "" }
+
 // handle returns the library's view of one cgroup.
 func (m *Manager) handle(n name) (cgroups.Manager, error) {
 	config := &cgroups.Cgroup{Resources: &cgroups.Resources{SkipDevices: true, SkipFreezeOnSet: true}}
@@ -113,90 +154,6 @@ func (m *Manager) prime() error {
 		return err
 	}
 	return handle.Set(&cgroups.Resources{SkipDevices: true, SkipFreezeOnSet: true})
-}
-
-// create makes a cgroup and those above it, and sets its limits.
-func (m *Manager) create(n name, l limits) error {
-	handle, err := m.handle(n)
-	if err != nil {
-		return err
-	}
-	if err := handle.Apply(-1); err != nil { // -1: nobody moves in
-		return err
-	}
-	parts := m.parts(l)
-	all := &cgroups.Resources{SkipDevices: true, SkipFreezeOnSet: true}
-	for _, part := range parts {
-		part.set(all)
-	}
-	if err := handle.Set(all); err == nil {
-		return nil
-	}
-	// One that fails hides the others: give each a try of its own.
-	for _, part := range parts {
-		r := &cgroups.Resources{SkipDevices: true, SkipFreezeOnSet: true}
-		part.set(r)
-		m.warn(part.controller, "Cannot set a limit on pods", handle.Set(r))
-	}
-	return nil
-}
-
-type part struct {
-	controller string
-	set        func(*cgroups.Resources)
-}
-
-// parts splits limits by controller and leaves out what the machine has not.
-func (m *Manager) parts(l limits) []part {
-	var parts []part
-	add := func(controller string, set func(*cgroups.Resources)) {
-		if !m.host.has(controller) {
-			m.warn(controller, "Cannot limit pods", errors.New("the cgroup controller is not there"))
-			return
-		}
-		parts = append(parts, part{controller, set})
-	}
-	add("cpu", func(r *cgroups.Resources) {
-		c := m.host.cpu(l)
-		r.CpuShares, r.CpuWeight, r.CpuQuota, r.CpuPeriod = c.CpuShares, c.CpuWeight, c.CpuQuota, c.CpuPeriod
-	})
-	if l.memory != nil {
-		add("memory", func(r *cgroups.Resources) { r.Memory = *l.memory })
-	}
-	if l.pids != nil {
-		add("pids", func(r *cgroups.Resources) { r.PidsLimit = l.pids })
-	}
-	if m.host.has("hugetlb") { // optional: without it there is nothing to limit
-		add("hugetlb", func(r *cgroups.Resources) { r.HugetlbLimit = m.host.hugetlb(l) })
-	}
-	return parts
-}
-
-// cpu is the CPU part of limits, in this machine's terms.
-func (h *host) cpu(l limits) *cgroups.Resources {
-	r := &cgroups.Resources{SkipDevices: true, SkipFreezeOnSet: true, CpuPeriod: l.period}
-	if h.v2 {
-		r.CpuWeight = weight(l.shares)
-	} else {
-		r.CpuShares = l.shares
-	}
-	if l.quota != nil {
-		r.CpuQuota = *l.quota
-	}
-	return r
-}
-
-// hugetlb limits every page size: to 0 where the pod asks for none.
-func (h *host) hugetlb(l limits) []*cgroups.HugepageLimit {
-	wanted := map[string]int64{}
-	for size, limit := range l.hugePages {
-		wanted[pageSizeName(size)] = limit
-	}
-	var all []*cgroups.HugepageLimit
-	for _, size := range h.pageSizes {
-		all = append(all, &cgroups.HugepageLimit{Pagesize: size, Limit: uint64(wanted[size])})
-	}
-	return all
 }
 
 // existing are the directories of a cgroup that are there.

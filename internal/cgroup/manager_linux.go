@@ -33,9 +33,23 @@ type Config struct {
 	CPUPeriod time.Duration
 	// PodPidsLimit bounds the processes of a pod; 0 or less does not.
 	PodPidsLimit int64
+	// NoMemoryQoS turns the MemoryQoS feature gate off. It and the two below need
+	// cgroup v2.
+	NoMemoryQoS bool
+	// TieredReservation is memoryReservationPolicy: TieredReservation, which
+	// protects the memory that pods request.
+	TieredReservation bool
+	// MemoryThrottlingFactor is the configuration field, above 0 and up to 1: how
+	// far above its request a pod with limits of its own is slowed down.
+	MemoryThrottlingFactor *float64
+	// ExclusiveCPUs says whether a container of the pod has CPUs for itself, in
+	// which case the pod has no quota. nil: no pod has.
+	ExclusiveCPUs func(p *corev1.Pod) bool
 }
 
-func (c Config) period() time.Duration {
+func (c *Config) tiered() bool { return c.TieredReservation && !c.NoMemoryQoS }
+
+func (c *Config) period() time.Duration {
 	if c.CPUPeriod == 0 {
 		return defaultPeriod
 	}
@@ -52,9 +66,10 @@ type Manager struct {
 	mu sync.Mutex
 	// warned holds what was said already of what this machine does not allow.
 	warned map[string]bool
-	// burstable are the CPU requests of the pods of that class, in millicores.
-	burstable map[types.UID]int64
-	classes   map[corev1.PodQOSClass]*classState
+	// asks are what the pods that have a cgroup ask of their class.
+	asks    map[types.UID]ask
+	adopted bool
+	classes map[corev1.PodQOSClass]*classState
 }
 
 // New looks at the machine's cgroups and returns a manager. It makes nothing.
@@ -73,8 +88,8 @@ func New(cfg Config, log *zap.Logger) (*Manager, error) {
 	}
 	m := &Manager{
 		cfg: cfg, pods: parseRoot(cfg.Root).child(podsName), host: h, log: log,
-		warned: map[string]bool{}, burstable: map[types.UID]int64{}, classes: map[corev1.PodQOSClass]*classState{
-			corev1.PodQOSBurstable: {}, corev1.PodQOSBestEffort: {},
+		warned: map[string]bool{}, asks: map[types.UID]ask{}, classes: map[corev1.PodQOSClass]*classState{
+			corev1.PodQOSGuaranteed: {}, corev1.PodQOSBurstable: {}, corev1.PodQOSBestEffort: {},
 		},
 	}
 	if cfg.PerQOS {
@@ -115,6 +130,12 @@ func (m *Manager) podName(class corev1.PodQOSClass, uid types.UID) name {
 // Ensure makes the pod's cgroup, and those above it, and sets its limits. A
 // limit the machine does not allow is said once in the log and is no failure;
 // a cgroup that cannot be made is a [pod.Failure].
+//
+// Of a cgroup that is there the limits are set again, as the agent may have been
+// stopped before it set them. The memory limit is not lowered: that is for
+// [Manager.Resize], which looks at what is in use. One that went away, in a
+// hierarchy or in all, is made anew and empty: what ran in it runs somewhere else
+// without limits and has to be started again (see [Manager.Exists]).
 func (m *Manager) Ensure(ctx context.Context, p *corev1.Pod) (pod.Grant, error) {
 	if !m.cfg.PerQOS {
 		return pod.Grant{}, nil
@@ -125,13 +146,19 @@ func (m *Manager) Ensure(ctx context.Context, p *corev1.Pod) (pod.Grant, error) 
 	if err := validUID(p.UID); err != nil {
 		return pod.Grant{}, createFailure(err)
 	}
-	class := pod.QOS(p)
-	n := m.podName(class, p.UID)
-	if err := m.create(n, limitsOf(p, m.cfg)); err != nil {
+	m.adopt()
+	n := m.podName(pod.QOS(p), p.UID)
+	l := m.Wanted(p)
+	if l.Memory != nil && m.complete(n) {
+		if old, err := m.memoryLimit(n); err == nil && old != Unlimited && *l.Memory < old {
+			l.Memory = nil
+		}
+	}
+	if err := m.create(n, l); err != nil {
 		return pod.Grant{}, createFailure(fmt.Errorf("failed to create container for %v : %w", []string(n), err))
 	}
-	m.remember(class, p)
-	m.settle(class)
+	m.remember(p)
+	m.settle()
 	return pod.Grant{CgroupParent: n.path(m.cfg.Driver)}, nil
 }
 

@@ -38,8 +38,32 @@ func (m *Manager) Remove(ctx context.Context, ref pod.Ref) error {
 			return fmt.Errorf("remove the cgroup of pod %s (%s): %w", ref, ref.UID, err)
 		}
 	}
-	if m.forget(ref.UID) {
-		m.settle(corev1.PodQOSBurstable)
+	m.adopt()
+	m.forget(ref.UID)
+	m.settle()
+	return nil
+}
+
+// Reduce leaves a pod that has ended the least CPU there is, for as long as its
+// cgroup has to stay. It needs no spec, and a pod without a cgroup is a success.
+func (m *Manager) Reduce(ctx context.Context, ref pod.Ref) error {
+	if !m.cfg.PerQOS {
+		return nil
+	}
+	if err := validUID(ref.UID); err != nil {
+		return err
+	}
+	for _, class := range classes() {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("reduce the CPU shares of pod %s: %w", ref, err)
+		}
+		n := m.podName(class, ref.UID)
+		if !m.complete(n) {
+			continue
+		}
+		if err := m.set(n, Limits{CPUShares: minShares}); err != nil {
+			return fmt.Errorf("reduce the CPU shares of pod %s (%s): %w", ref, ref.UID, err)
+		}
 	}
 	return nil
 }
@@ -87,10 +111,10 @@ func kill(ctx context.Context, dirs []string) error {
 		if slices.Contains(pids, os.Getpid()) {
 			return errors.New("the agent itself runs in there: not touched")
 		}
-		thaw(dirs)
-		for _, pid := range pids {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("kill process %d: %w", pid, err)
+		if !killAtOnce(dirs) {
+			thaw(dirs)
+			if err := killEach(pids); err != nil {
+				return err
 			}
 		}
 		select {
@@ -104,6 +128,30 @@ func kill(ctx context.Context, dirs []string) error {
 		return err
 	}
 	return fmt.Errorf("%d processes survive SIGKILL, the first is %d", len(pids), pids[0])
+}
+
+// killAtOnce lets the kernel end a whole cgroup of version 2: what forks cannot
+// get away, and no process ID can be another's by now. Kernels before 5.14 and
+// cgroup v1 cannot.
+func killAtOnce(dirs []string) bool {
+	if len(dirs) != 1 {
+		return false
+	}
+	file, err := os.OpenFile(filepath.Join(dirs[0], "cgroup.kill"), os.O_WRONLY, 0)
+	if err != nil {
+		return false
+	}
+	_, err = file.WriteString("1")
+	return errors.Join(err, file.Close()) == nil
+}
+
+func killEach(pids []int) error {
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill process %d: %w", pid, err)
+		}
+	}
+	return nil
 }
 
 // processes lists the processes in the directories and below, sorted.
@@ -146,23 +194,37 @@ func (m *Manager) Pods() ([]types.UID, error) {
 	}
 	found := map[types.UID]bool{}
 	for _, class := range classes() {
-		parent := m.pods.class(class)
-		for _, dir := range m.host.dirs(parent.path(m.cfg.Driver)) {
-			entries, err := os.ReadDir(dir)
-			if gone(err) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("list the pods in cgroup %s: %w", dir, err)
-			}
-			for _, e := range entries {
-				if uid, ok := parent.podIn(m.cfg.Driver, e.Name()); ok && e.IsDir() {
-					found[uid] = true
-				}
-			}
+		uids, err := m.podsOf(class)
+		if err != nil {
+			return nil, err
+		}
+		for _, uid := range uids {
+			found[uid] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(found)), nil
+}
+
+// podsOf are the pods of a class that have a cgroup, some of them maybe more than
+// once.
+func (m *Manager) podsOf(class corev1.PodQOSClass) ([]types.UID, error) {
+	var found []types.UID
+	parent := m.pods.class(class)
+	for _, dir := range m.host.dirs(parent.path(m.cfg.Driver)) {
+		entries, err := os.ReadDir(dir)
+		if gone(err) {
+			continue
+		}
+		if err != nil {
+			return found, fmt.Errorf("list the pods in cgroup %s: %w", dir, err)
+		}
+		for _, e := range entries {
+			if uid, ok := parent.podIn(m.cfg.Driver, e.Name()); ok && e.IsDir() {
+				found = append(found, uid)
+			}
+		}
+	}
+	return found, nil
 }
 
 // gone is what the kernel says of a cgroup that is removed, or being removed.
