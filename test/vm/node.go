@@ -41,9 +41,10 @@ type Node struct {
 	// Agent is bed.Nodeagent or bed.Kubelet.
 	Agent string
 
-	dir      string
-	health   string
-	progress func(string, ...any)
+	dir       string
+	health    string
+	forwarder *forwarder
+	progress  func(string, ...any)
 }
 
 // Up starts a control plane and a node, and returns when the node is ready. What
@@ -87,7 +88,7 @@ func agentProgram(ctx context.Context, b *build.Builder, agent string) (string, 
 	case os.Getenv(bed.BinEnv) != "":
 		return filepath.Abs(os.Getenv(bed.BinEnv)) //nolint:wrapcheck // cannot fail
 	default:
-		return b.Program(ctx, "./cmd/nodeagent", "nodeagent", "-s -w -X main.version=0.0.0-vm")
+		return b.Program(ctx, "./cmd/nodeagent", "nodeagent-vm", "-s -w -X main.version=0.0.0-vm")
 	}
 }
 
@@ -108,10 +109,10 @@ func (n *Node) begin(ctx context.Context, image machine.Image, o Options, progra
 	}
 	n.health = n.Bed.HealthzURL
 	start := time.Now()
-	n.Machine, err = machine.Resume(ctx, image, machine.Options{Dir: dir, Forwards: []machine.Forward{
-		{Address: n.Bed.NodeIP, Port: api}, {Address: "127.0.0.1", Port: healthz},
-	}})
-	if err != nil {
+	if n.Machine, err = machine.Resume(ctx, image, machine.Options{Dir: dir, Ports: []int{api, healthz}}); err != nil {
+		return err
+	}
+	if n.forwarder, err = forward(ctx, fmt.Sprintf("%s:%d", n.Bed.NodeIP, api), fmt.Sprintf("127.0.0.1:%d", api)); err != nil {
 		return err
 	}
 	n.progress("  %-24s running after %s", "machine", time.Since(start).Round(10*time.Millisecond))
@@ -195,6 +196,9 @@ func (n *Node) AgentLog(lines int) string {
 // Close ends the machine and the control plane; nothing stays.
 func (n *Node) Close() error {
 	var errs []error
+	if n.forwarder != nil {
+		errs = append(errs, n.forwarder.Close())
+	}
 	if n.Machine != nil {
 		errs = append(errs, n.Machine.Close())
 	}

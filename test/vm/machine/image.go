@@ -77,7 +77,12 @@ func NewImage(ctx context.Context, b *build.Builder) (Image, error) {
 		removeOutdated(b.Cache())
 		return nil
 	})
-	return Image{filepath.Dir(path)}, err
+	if err != nil {
+		return Image{}, err
+	}
+	now := time.Now()
+	_ = os.Chtimes(filepath.Dir(path), now, now) // see removeOutdated
+	return Image{filepath.Dir(path)}, nil
 }
 
 // parts are what an image is made of.

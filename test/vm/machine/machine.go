@@ -31,8 +31,9 @@ type Options struct {
 	// Dir takes the sockets and the console's log; paths of sockets are limited
 	// to 108 bytes.
 	Dir string
-	// Forwards are the ports of the machine that can be reached.
-	Forwards []Forward
+	// Ports of the machine can be reached at the same ports of the host's
+	// loopback address.
+	Ports []int
 }
 
 // Machine is a machine that runs. Close ends it.

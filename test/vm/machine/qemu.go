@@ -35,13 +35,6 @@ func qemuVersion(ctx context.Context) (string, error) {
 	return line, nil
 }
 
-// Forward lets connections to an address of the host arrive in the machine.
-type Forward struct {
-	// Address and Port are the host's; the port is the same in the machine.
-	Address string
-	Port    int
-}
-
 // process is a running QEMU.
 type process struct {
 	pid   int
@@ -54,8 +47,8 @@ type process struct {
 // only the processor time that others leave.
 func launch(image Image, o Options, shellPort int, resume bool) (*process, error) {
 	network := fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:22", shellPort)
-	for _, f := range o.Forwards {
-		network += fmt.Sprintf(",hostfwd=tcp:%s:%d-:%d", f.Address, f.Port, f.Port)
+	for _, port := range o.Ports {
+		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", port, port)
 	}
 	snapshot := "off"
 	if resume {
