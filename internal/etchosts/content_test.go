@@ -2,6 +2,7 @@ package etchosts
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,47 +94,59 @@ func alias(ip string, names ...string) []corev1.HostAlias {
 	return []corev1.HostAlias{{IP: ip, Hostnames: names}}
 }
 
-// FuzzContent: whatever is put in, there are as many lines as there are addresses
-// and aliases, and each has the words that were put into it and no others.
-func FuzzContent(f *testing.F) {
-	f.Add("10.0.0.7", "web", "sub.shop.svc.cluster.local", "192.0.2.10", "db")
-	f.Add("fd00::7", "web", "", "2001:db8::1", "a\n192.0.2.66\tbank")
-	f.Add("10.0.0.7", "web#", "d\r", "\n", "")
-	f.Add("10.0.0.7\v", "\u2029", "\x85", "a b", "\xff")
-	f.Fuzz(func(t *testing.T, ip, name, domain, aliasIP, aliasName string) {
-		given := alias(aliasIP, aliasName, "second")
-		own := name
+// entry is a line of a hosts file as a resolver reads it.
+type entry struct{ ip, names string }
+
+// entries reads a hosts file as hosts(5) says: comments end a line, words are set
+// apart by blanks, a line without a name says nothing. It ends lines and words
+// wherever any reader might.
+func entries(content string) []entry {
+	var all []entry
+	for _, line := range strings.FieldsFunc(content, func(r rune) bool { return strings.ContainsRune("\n\r\v\f\x00\u0085\u2028\u2029", r) }) {
+		line, _, _ = strings.Cut(line, "#")
+		if words := strings.Fields(line); len(words) > 1 {
+			all = append(all, entry{words[0], strings.Join(words[1:], " ")})
+		}
+	}
+	return all
+}
+
+// FuzzHosts: whatever is put in, the file begins as ours does, and says of each
+// address and alias what was put into it, and nothing else.
+func FuzzHosts(f *testing.F) {
+	f.Add("10.0.0.7", "fd00::7", "web", "sub.shop.svc.cluster.local", "192.0.2.10", "db", "127.0.0.1 localhost\n")
+	f.Add("fd00::7", "", "web", "", "2001:db8::1", "a\n192.0.2.66\tbank", "127.0.0.1 localhost")
+	f.Add("10.0.0.7", "10.0.0.7", "web#", "d\r", "\n", "", "")
+	f.Add("10.0.0.7\v", "x", "\u2029", "\x85", "a b", "\xff", "# nothing\r\n")
+	f.Add("# Kubernetes-managed hosts file.", "\\n", "%s", ".", "::", "a\x00b", "\x00\xff")
+	f.Fuzz(func(t *testing.T, ip, ip2, name, domain, aliasIP, aliasName, node string) {
+		names := name
 		if domain != "" {
-			own = name + "." + domain + " " + name
+			names = name + "." + domain + " " + name
 		}
-		for head, generate := range map[string]func() (string, error){
-			managed:    func() (string, error) { return podContent([]string{ip}, name, domain, given) },
-			headerNode: func() (string, error) { return nodeContent("", given) },
-		} {
-			got, err := generate()
-			if err != nil {
-				if got != "" {
-					t.Errorf("%q with %v", got, err)
-				}
-				continue
-			}
-			rest, ok := strings.CutPrefix(got, head)
-			if !ok || !strings.HasSuffix(got, "\n") {
-				t.Fatalf("not ours: %q", got)
-			}
-			want := []string{"", "# Entries added by HostAliases.", aliasIP + " " + aliasName + " second", ""}
-			if head != headerNode {
-				want = append([]string{ip + " " + own}, want...)
-			}
-			lines := strings.Split(rest, "\n")
-			if head == headerNode && len(lines) == len(want) {
-				lines[0] = strings.TrimSpace(lines[0])
-			}
-			for i := range lines {
-				if len(lines) != len(want) || strings.Join(strings.Fields(lines[i]), " ") != want[i] {
-					t.Fatalf("lines %q, want the words of %q", lines, want)
-				}
-			}
-		}
+		given := append(alias(aliasIP, aliasName, "second"), alias("192.0.2.99", "last")...)
+		added := []entry{{aliasIP, aliasName + " second"}, {"192.0.2.99", "last"}}
+		got, err := podContent([]string{ip, ip2}, name, domain, given)
+		check(t, got, err, managed, append(append(entries(managed), entry{ip, names}, entry{ip2, names}), added...))
+		got, err = nodeContent(node, given)
+		check(t, got, err, headerNode+node+aliasHeader, append(entries(node), added...))
 	})
+}
+
+// check says whether a file begins as it has to and has the entries, if it was made
+// at all.
+func check(t *testing.T, got string, err error, head string, want []entry) {
+	t.Helper()
+	if err != nil {
+		if got != "" {
+			t.Errorf("%q with %v", got, err)
+		}
+		return
+	}
+	if !strings.HasPrefix(got, head) || !strings.HasSuffix(got, "\n") {
+		t.Errorf("%q does not begin with %q, or is not all", got, head)
+	}
+	if has := entries(got); !slices.Equal(has, want) {
+		t.Errorf("%q has entries\n%q, want\n%q", got, has, want)
+	}
 }

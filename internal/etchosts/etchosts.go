@@ -4,15 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
 	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/safedir"
 )
 
 const (
@@ -29,7 +27,7 @@ const (
 
 // ErrNotAHostsFile tells that something else is where a pod's hosts file or a
 // directory on the way to it has to be: a symlink, a FIFO or the like.
-var ErrNotAHostsFile = errors.New("a hosts file is a regular file, and symlinks are not followed to it; " +
+var ErrNotAHostsFile = errors.New("the hosts file of a pod is a regular file in directories of its own; " +
 	"remove what is there, it will be made anew")
 
 // Config says where the files are.
@@ -97,22 +95,28 @@ func (f *Files) content(p *corev1.Pod, podIPs []string, hostname, hostDomain str
 }
 
 func (f *Files) write(uid, content string) error {
-	if !validName(uid) {
+	if !safedir.ValidName(uid) {
 		return fmt.Errorf("pod UID %q cannot be the name of a directory", uid)
 	}
-	dir, err := f.open(podsDir, uid)
+	dir, err := safedir.Make(f.root, dirMode, podsDir, uid)
 	if err != nil {
-		return err
+		return ours(err)
 	}
-	defer func() { _ = unix.Close(dir) }()
-	// Without O_TRUNC: who reads it meanwhile does not find it empty. O_NONBLOCK is
-	// for what else than a file may be there.
-	fd, err := openat(dir, fileName, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, fileMode)
+	defer dir.Close()
+	// Without O_TRUNC: who reads it meanwhile does not find it empty.
+	file, err := dir.File(fileName, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
-		return err
+		return ours(err)
 	}
-	file := os.NewFile(uintptr(fd), fileName)
 	return errors.Join(update(file, content), file.Close())
+}
+
+// ours says ErrNotAHostsFile of what is in the way.
+func ours(err error) error {
+	if errors.Is(err, safedir.ErrNotPlain) {
+		return fmt.Errorf("%w: %w", err, ErrNotAHostsFile)
+	}
+	return err
 }
 
 // update changes of a file what is not right. It stays the same file: containers
@@ -121,9 +125,6 @@ func update(file *os.File, content string) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: %w", file.Name(), ErrNotAHostsFile)
 	}
 	if info.Mode() != fileMode { // by the umask, or by a container
 		if err := file.Chmod(fileMode); err != nil {
@@ -148,51 +149,4 @@ func has(file *os.File, size int64, content string) bool {
 	now := make([]byte, len(content))
 	n, _ := file.ReadAt(now, 0) // what cannot be read is written again
 	return string(now[:n]) == content
-}
-
-// open opens a directory below the root, step by step and without following a
-// symlink; what is missing is made.
-func (f *Files) open(names ...string) (int, error) {
-	if err := os.MkdirAll(f.root, dirMode); err != nil {
-		return -1, err
-	}
-	dir, err := openat(unix.AT_FDCWD, f.root, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return -1, err
-	}
-	for _, name := range names {
-		if err := unix.Mkdirat(dir, name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-			_ = unix.Close(dir)
-			return -1, fmt.Errorf("make directory %q: %w", name, err)
-		}
-		next, err := openat(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		_ = unix.Close(dir)
-		if err != nil {
-			return -1, err
-		}
-		dir = next
-	}
-	return dir, nil
-}
-
-// openat says ErrNotAHostsFile where something else than a file or a directory was
-// found.
-func openat(dir int, name string, flags int, mode uint32) (int, error) {
-	for {
-		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, mode)
-		switch {
-		case err == nil:
-			return fd, nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENXIO), errors.Is(err, unix.EISDIR):
-			return -1, fmt.Errorf("open %q: %w: %w", name, err, ErrNotAHostsFile)
-		default:
-			return -1, fmt.Errorf("open %q: %w", name, err)
-		}
-	}
-}
-
-// validName says whether a name can be one element of a path.
-func validName(name string) bool {
-	return name != "" && name != "." && name != ".." && len(name) <= unix.NAME_MAX && !strings.ContainsAny(name, "/\x00")
 }
