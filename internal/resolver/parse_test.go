@@ -63,7 +63,7 @@ func TestParseRefuses(t *testing.T) {
 func plain(text string) (dns containerspec.DNS, valid bool) {
 	options := map[string]string{}
 	var order []string
-	for _, line := range strings.Split(text, "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		key, rest, _ := strings.Cut(strings.Join(strings.FieldsFunc(line, unicode.IsSpace), " "), " ")
 		values := words(rest)
 		if key == "nameserver" && len(values) == 0 {
@@ -79,7 +79,7 @@ func plain(text string) (dns containerspec.DNS, valid bool) {
 			}
 		}
 		for _, v := range values {
-			if name := strings.Split(v, ":")[0]; key == "options" {
+			if name, _, _ := strings.Cut(v, ":"); key == "options" {
 				if _, again := options[name]; !again {
 					order = append(order, name)
 				}
