@@ -25,7 +25,7 @@ func (p *Puller) recorded(ctx context.Context, w *want, credentials []Credential
 		before = ""
 	}
 	if err := records.Begin(w.image); err != nil {
-		return "", 0, fmt.Errorf("Failed to record image pull intent for container image %q: %w", w.image, err) //nolint:staticcheck // the kubelet's words
+		return "", 0, fmt.Errorf("Failed to record image pull intent for container image %q: %w", w.image, err)
 	}
 	ref, used, err = p.try(ctx, w, credentials)
 	if err != nil {

@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -102,27 +101,16 @@ func sourceOf(list []Credential, used int) Source {
 	return list[used].Source
 }
 
-// same reports whether two sources are one.
-func (s Source) same(o Source) bool {
-	switch {
-	case s.Secret != nil && o.Secret != nil:
-		return *s.Secret == *o.Secret
-	case s.ServiceAccount != nil && o.ServiceAccount != nil:
-		return *s.ServiceAccount == *o.ServiceAccount
-	}
-	return s.Secret == nil && o.Secret == nil && s.ServiceAccount == nil && o.ServiceAccount == nil
-}
-
 // digest identifies credentials by what registries see of them, without keeping
 // it.
-func digest(list []Credential) ([sha256.Size]byte, error) {
-	auths := make([]pod.RegistryAuth, len(list))
-	for i, c := range list {
-		auths[i] = c.Auth
+func digest(list []Credential) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, c := range list {
+		a := c.Auth
+		for _, field := range []string{a.Username, a.Password, a.ServerAddress, a.Auth, a.IdentityToken, a.RegistryToken} {
+			_, _ = fmt.Fprintf(h, "%d:%s", len(field), field) // never fails
+		}
 	}
-	text, err := json.Marshal(auths)
-	if err != nil {
-		return [sha256.Size]byte{}, fmt.Errorf("encode credentials: %w", err)
-	}
-	return sha256.Sum256(text), nil
+	h.Sum(sum[:0])
+	return sum
 }

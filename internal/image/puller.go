@@ -113,12 +113,9 @@ func (p *Puller) fetch(ctx context.Context, req pod.ImageRequest, w *want) (pod.
 	if err != nil {
 		return pod.ImageResult{}, pullFailed(w.image, err)
 	}
-	k := key{image: w.image, namespace: w.pod.Namespace}
+	k := key{image: w.image, namespace: w.pod.Namespace, credentials: digest(credentials)}
 	if class := w.pod.Spec.RuntimeClassName; class != nil {
 		k.class = *class
-	}
-	if k.credentials, err = digest(credentials); err != nil {
-		return pod.ImageResult{}, pullFailed(w.image, err)
 	}
 	if req.Pulling != nil {
 		req.Pulling()

@@ -286,7 +286,9 @@ func TestPanicEndsThePullAlone(t *testing.T) {
 
 type panics struct{ Service }
 
-func (panics) PullImage(context.Context, *corev1.Pod, string, string, *pod.RegistryAuth) (string, error) { panic("bug") }
+func (panics) PullImage(context.Context, *corev1.Pod, string, string, *pod.RegistryAuth) (string, error) {
+	panic("bug")
+}
 
 func TestConfig(t *testing.T) {
 	for _, bad := range []Config{{PullQPS: -1}, {PullQPS: 5}, {MaxParallel: -1}, {Serialize: true, MaxParallel: 3}} {
