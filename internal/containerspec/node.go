@@ -13,6 +13,34 @@ type DNS struct {
 	Options  []string
 }
 
+// CPUPolicy is how limits of CPU are enforced.
+type CPUPolicy struct {
+	// NoQuota is cpuCFSQuota: false.
+	NoQuota bool
+	// Period is cpuCFSQuotaPeriod; zero means 100 ms.
+	Period time.Duration
+}
+
+// MemoryPolicy is how memory is protected, slowed down and swapped. All of it
+// needs cgroup v2, and all but swap the MemoryQoS feature gate. Amounts are bytes.
+type MemoryPolicy struct {
+	// LimitedSwap is memorySwap.swapBehavior: LimitedSwap. A burstable container
+	// may use the part of SwapCapacity, the node's swap, that its request is of
+	// the node's memory.
+	LimitedSwap  bool
+	SwapCapacity int64
+	// TieredReservation is memoryReservationPolicy: TieredReservation.
+	TieredReservation bool
+	// ThrottlingFactor is memoryThrottlingFactor, above 0 and up to 1; nil slows
+	// nobody down.
+	ThrottlingFactor *float64
+	// Allocatable is the node's memory without what is reserved, but with what is
+	// kept free by evictions: it stands in for a limit that is not set.
+	Allocatable int64
+	// PageSize of the kernel; zero means 4096.
+	PageSize int64
+}
+
 // Node is what a CRI message may depend on beside the pod. The zero value is a
 // usable node without logs and cluster DNS.
 type Node struct {
@@ -34,19 +62,20 @@ type Node struct {
 	// Allocatable is the Node's status.allocatable: what variables say for a limit
 	// that a container does not have.
 	Allocatable corev1.ResourceList
-	// NoCPUQuota is cpuCFSQuota: false; CPUPeriod is cpuCFSQuotaPeriod, zero
-	// means 100 ms.
-	NoCPUQuota bool
-	CPUPeriod  time.Duration
+	// CPU and Memory say how requests and limits are enforced.
+	CPU    CPUPolicy
+	Memory MemoryPolicy
 	// CgroupV1 says that the node has no unified hierarchy, where the runtime
 	// refuses settings of cgroup v2.
 	CgroupV1 bool
 	// NoMemoryQoS turns the MemoryQoS feature gate off.
 	NoMemoryQoS bool
 	// NoSwap keeps containers from swapping (memory.swap.max=0, with cgroup v1 a
-	// memory.memsw limit): the node has a swap controller and pods may not swap.
+	// memory.memsw limit): the node has a swap controller, and pods may not swap
+	// beyond what Memory.LimitedSwap gives them.
 	NoSwap bool
-	// OOMKillGroup is singleProcessOOMKill: false.
+	// OOMKillGroup is singleProcessOOMKill: false, which is the default with cgroup
+	// v2 and impossible with v1.
 	OOMKillGroup bool
 	// HugePageSizes the kernel offers, as cgroup files name them ("2MB").
 	HugePageSizes []string

@@ -1,6 +1,10 @@
 package containerspec
 
 import (
+	"cmp"
+	"maps"
+	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -23,33 +27,56 @@ const (
 
 // Shares turns thousandths of a CPU into CFS shares.
 func Shares(milliCPU int64) int64 {
-	return min(max(milliCPU*sharesPerCPU/milliPerCPU, minShares), maxShares)
+	if milliCPU >= maxShares { // more than enough, and the product cannot overflow below
+		return maxShares
+	}
+	return max(max(milliCPU, 0)*sharesPerCPU/milliPerCPU, minShares)
 }
 
 // Quota turns thousandths of a CPU into microseconds per period; zero is
-// unlimited.
+// unlimited. The kernel takes no less than a millisecond, so that up to 10m get
+// the same.
 func Quota(milliCPU int64, period time.Duration) int64 {
 	if milliCPU == 0 {
 		return 0
 	}
-	return max(milliCPU*period.Microseconds()/milliPerCPU, minQuota)
+	high, low := bits.Mul64(uint64(max(milliCPU, 0)), uint64(max(period.Microseconds(), 0))) // #nosec G115 -- not negative
+	if high != 0 || low/milliPerCPU > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return max(int64(low/milliPerCPU), minQuota) // #nosec G115 -- checked above
+}
+
+// add is the sum of what is not negative, and stops at the largest number.
+func add(a, b int64) int64 {
+	a, b = max(a, 0), max(b, 0)
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // linuxResources are the fields a container, a sandbox and an overhead share.
 // CPU is in thousandths, memory in bytes; zero is unlimited.
 func linuxResources(cpuRequest, cpuLimit, memoryLimit int64, node *Node) *runtimeapi.LinuxContainerResources {
-	r := &runtimeapi.LinuxContainerResources{CpuShares: Shares(cpuRequest), MemoryLimitInBytes: memoryLimit}
-	if !node.NoCPUQuota {
-		period := node.CPUPeriod
-		if period == 0 {
-			period = defaultPeriod
-		}
+	r := &runtimeapi.LinuxContainerResources{CpuShares: Shares(cpuRequest), MemoryLimitInBytes: max(memoryLimit, 0)}
+	if !node.CPU.NoQuota {
+		period := cmp.Or(node.CPU.Period, defaultPeriod)
 		r.CpuPeriod, r.CpuQuota = period.Microseconds(), Quota(cpuLimit, period)
 	}
 	if node.OOMKillGroup && !node.CgroupV1 {
 		r.Unified = map[string]string{"memory.oom.group": "1"}
 	}
 	return r
+}
+
+// ApplyCPUs binds a container, or a sandbox, to CPUs and NUMA nodes ("0-3,8");
+// empty leaves them to the runtime. Who has CPUs for himself has no quota.
+func ApplyCPUs(r *runtimeapi.LinuxContainerResources, cpus, mems string, exclusive bool) {
+	r.CpusetCpus, r.CpusetMems = cpus, mems
+	if exclusive && r.CpuPeriod != 0 { // else there are no quotas on this node
+		r.CpuQuota = -1
+	}
 }
 
 // containerResources are a container's limits. A pod-level limit stands in for
@@ -81,13 +108,9 @@ func containerResources(p *corev1.Pod, c *corev1.Container, node *Node) *runtime
 		r.Unified = map[string]string{}
 	}
 	if node.NoSwap {
-		r.Unified["memory.swap.max"] = "0"
+		r.Unified["memory.swap.max"] = strconv.FormatInt(swapLimit(p, c, node), 10)
 	}
-	if node.NoMemoryQoS {
-		r.Unified["memory.high"] = "max"
-	} else {
-		r.Unified["memory.min"], r.Unified["memory.low"] = "0", "0"
-	}
+	maps.Copy(r.Unified, memoryQoS(p, c, node))
 	return r
 }
 
