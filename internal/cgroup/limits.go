@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"os"
@@ -77,6 +78,36 @@ func (l Limits) Only(part Part) Limits {
 // Weights of cgroup v2 are coarser, so that what comes back may be another number.
 func SharesAgree(wanted, found uint64) bool {
 	return wanted == found || sharesOf(weight(wanted)) == found
+}
+
+// compare says which way a part has to go from what was found to what is wanted.
+func compare(wanted, found Limits, part Part) int {
+	switch part {
+	case PartMemory:
+		return compareLimit(wanted.Memory, found.Memory, uint64(os.Getpagesize())) // #nosec G115 -- positive
+	case PartCPUQuota:
+		if wanted.CPUQuota != nil && found.CPUQuota != nil && *wanted.CPUQuota > 0 && *found.CPUQuota > 0 {
+			// Per period, in numbers that do not overflow.
+			want, have := float64(*wanted.CPUQuota)/float64(wanted.CPUPeriod), float64(*found.CPUQuota)/float64(found.CPUPeriod)
+			return cmp.Compare(want, have)
+		}
+		return compareLimit(wanted.CPUQuota, found.CPUQuota, 1)
+	case PartCPUShares:
+		if found.CPUShares != 0 && !SharesAgree(wanted.CPUShares, found.CPUShares) {
+			return cmp.Compare(wanted.CPUShares, found.CPUShares)
+		}
+	}
+	return 0
+}
+
+// compareLimit knows that no limit is more than any, and that the kernel rounds
+// down to whole units. A limit of 0 is not set.
+func compareLimit(wanted, found *int64, unit uint64) int {
+	if wanted == nil || found == nil || *wanted == 0 {
+		return 0
+	}
+	size := func(limit int64) uint64 { return uint64(limit) / unit } // #nosec G115 -- Unlimited is the largest then
+	return cmp.Compare(size(*wanted), size(*found))
 }
 
 // limitsOf works out a pod's limits from its spec. A limit on the whole pod is

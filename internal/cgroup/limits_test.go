@@ -190,6 +190,40 @@ func TestOnly(t *testing.T) {
 	}
 }
 
+func TestCompare(t *testing.T) {
+	memory := func(n int64) Limits { return Limits{Memory: &n} }
+	quota := func(n int64, period uint64) Limits { return Limits{CPUQuota: &n, CPUPeriod: period} }
+	for _, c := range []struct {
+		part          Part
+		wanted, found Limits
+		want          int
+	}{
+		{PartMemory, memory(2 << 20), memory(1 << 20), 1},
+		{PartMemory, memory(1 << 20), memory(2 << 20), -1},
+		{PartMemory, memory(1 << 20), memory(1 << 20), 0},
+		{PartMemory, memory(1<<20 + 1), memory(1 << 20), 0},
+		{PartMemory, memory(1 << 20), memory(Unlimited), -1},
+		{PartMemory, Limits{}, memory(1 << 20), 0},
+		{PartMemory, memory(0), memory(1 << 20), 0},
+		{PartMemory, memory(1 << 20), Limits{}, 0},
+		{PartCPUQuota, quota(2000, 1000), quota(1000, 1000), 1},
+		{PartCPUQuota, quota(2000, 1000), quota(2000, 500), -1},
+		{PartCPUQuota, quota(1000, 1000), quota(Unlimited, 1000), -1},
+		{PartCPUQuota, quota(Unlimited, 1000), quota(1000, 1000), 1},
+		{PartCPUQuota, quota(Unlimited, 1000), quota(Unlimited, 100), 0},
+		{PartCPUQuota, Limits{}, quota(1000, 1000), 0},
+		{PartCPUShares, Limits{CPUShares: 1024}, Limits{CPUShares: 998}, 0},
+		{PartCPUShares, Limits{CPUShares: 2048}, Limits{CPUShares: 998}, 1},
+		{PartCPUShares, Limits{CPUShares: 2}, Limits{CPUShares: 998}, -1},
+		{PartCPUShares, Limits{CPUShares: 2}, Limits{}, 0},
+		{Part(9), memory(2), memory(1), 0},
+	} {
+		if got := compare(c.wanted, c.found, c.part); got != c.want {
+			t.Errorf("part %d of %+v and %+v: %d, want %d", c.part, c.wanted, c.found, got, c.want)
+		}
+	}
+}
+
 // hostile makes a pod of numbers that no API server would let through.
 func hostile(cpuRequest, cpuLimit, memoryRequest, memoryLimit, pages int64, podLevel bool) *corev1.Pod {
 	milli := func(n int64) resource.Quantity { return *resource.NewMilliQuantity(n, resource.DecimalSI) }

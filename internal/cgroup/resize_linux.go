@@ -28,7 +28,7 @@ type BelowUsageError struct {
 
 // Error is in the kubelet's words: users read it in the pod's conditions.
 func (e *BelowUsageError) Error() string {
-	return fmt.Sprintf("cannot decrease memory limits: attempting to set pod memory limit (%d) below current usage (%d)", e.Limit, e.Usage)
+	return fmt.Sprintf("attempting to set pod memory limit (%d) below current usage (%d)", e.Limit, e.Usage)
 }
 
 // Exists reports whether the pod's cgroup is there as a whole: with cgroup v1 in
@@ -65,7 +65,7 @@ func (m *Manager) Resize(ctx context.Context, p *corev1.Pod, l Limits) (Limits, 
 	}
 	if l.Memory != nil {
 		if err := m.fits(n, *l.Memory); err != nil {
-			return Limits{}, err
+			return Limits{}, fmt.Errorf("cannot decrease memory limits: %w", err)
 		}
 	}
 	if err := m.set(n, l); err != nil {
@@ -75,6 +75,40 @@ func (m *Manager) Resize(ctx context.Context, p *corev1.Pod, l Limits) (Limits, 
 	m.remember(p)
 	m.settle()
 	return m.Actual(p)
+}
+
+// Compare says which way a part of the limits has to go to be what the pod's spec
+// wants: positive is up, zero that it is so already or that the spec wants none,
+// for a limit that is there is not taken away. Limits that come are less than none.
+func (m *Manager) Compare(p *corev1.Pod, part Part) (int, error) {
+	if !m.cfg.PerQOS {
+		return 0, nil
+	}
+	actual, err := m.Actual(p)
+	if err != nil {
+		return 0, fmt.Errorf("compare the limits of pod %s: %w", pod.RefOf(p), err)
+	}
+	return compare(m.Wanted(p), actual, part), nil
+}
+
+// Set gives the pod's cgroup one part of the limits that the pod's spec wants.
+func (m *Manager) Set(ctx context.Context, p *corev1.Pod, part Part) error {
+	_, err := m.Resize(ctx, p, m.Wanted(p).Only(part))
+	return err
+}
+
+// MemoryShort is a [BelowUsageError] when the pod uses as much memory as its spec
+// wants to limit it to, or more.
+func (m *Manager) MemoryShort(p *corev1.Pod) error {
+	wanted := m.Wanted(p).Memory
+	if !m.cfg.PerQOS || wanted == nil {
+		return nil
+	}
+	n, err := m.ofPod(p)
+	if err != nil {
+		return fmt.Errorf("missing pod memory usage: %w", err)
+	}
+	return m.fits(n, *wanted)
 }
 
 // fits checks a memory limit against what is in use.

@@ -68,7 +68,16 @@ func TestResizeOnThisMachine(t *testing.T) {
 		{PartCPUQuota, func() { want.CPUQuota = new(int64(200000)) }},
 		{PartCPUShares, func() { want.CPUShares = 1024 }},
 	} {
-		got, err := m.Resize(t.Context(), p, m.Wanted(p).Only(step.part))
+		if way, err := m.Compare(p, step.part); err != nil || way != 1 {
+			t.Errorf("part %d: %d, %v", step.part, way, err)
+		}
+		if err := m.Set(t.Context(), p, step.part); err != nil {
+			t.Fatal(err)
+		}
+		if way, err := m.Compare(p, step.part); err != nil || way != 0 {
+			t.Errorf("part %d is set: %d, %v", step.part, way, err)
+		}
+		got, err := m.Actual(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,6 +146,19 @@ func TestResizeBelowUsage(t *testing.T) {
 	}
 	if got, err := m.Actual(p); err != nil || *got.Memory != 64<<20 {
 		t.Errorf("%+v, %v", got, err)
+	}
+	less := testPod("u-1", needs(nil, list("memory", "4Mi")))
+	if err := m.MemoryShort(less); !errors.As(err, &below) {
+		t.Errorf("err = %v", err)
+	}
+	if err := m.Set(t.Context(), less, PartMemory); !errors.As(err, &below) {
+		t.Errorf("err = %v", err)
+	}
+	if err := m.MemoryShort(testPod("u-1", needs(nil, list("memory", "32Mi")))); err != nil {
+		t.Error(err)
+	}
+	if err := m.MemoryShort(testPod("u-2", needs(nil, list("memory", "32Mi")))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("err = %v", err)
 	}
 	if _, err := m.Resize(t.Context(), p, Limits{Memory: new(int64(32 << 20))}); err != nil {
 		t.Error(err)
@@ -257,7 +279,10 @@ func TestNothingToResizeWithoutPerQOS(t *testing.T) {
 	if err != nil || got.CPUShares != 0 || !m.Exists(p) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if err := errors.Join(m.Settle(t.Context(), nil), m.Reduce(t.Context(), pod.RefOf(p))); err != nil {
+	if way, err := m.Compare(p, PartMemory); err != nil || way != 0 {
+		t.Errorf("%d, %v", way, err)
+	}
+	if err := errors.Join(m.Settle(t.Context(), nil), m.Reduce(t.Context(), pod.RefOf(p)), m.MemoryShort(p), m.Set(t.Context(), p, PartMemory)); err != nil {
 		t.Error(err)
 	}
 	if usage, err := m.Usage(p); err != nil || usage != 0 {

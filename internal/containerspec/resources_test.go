@@ -185,36 +185,31 @@ func TestUpdatedResources(t *testing.T) {
 	c := &p.Spec.Containers[0]
 	n := node()
 	n.NoSwap, n.OOMKillGroup, n.HugePageSizes = true, true, []string{"2MB", "1GB"}
-	current, wanted := AmountsOf(nil, &c.Resources), Amounts{CPURequest: 1000, CPULimit: 1500, MemoryRequest: 96 << 20, MemoryLimit: 256 << 20}
-	if diff := cmp.Diff(Amounts{500, 1000, 64 << 20, 128 << 20}, current); diff != "" {
-		t.Error(diff)
-	}
+	// Memory first: CPU stays as it is.
+	c.Resources.Requests["memory"], c.Resources.Limits["memory"] = resource.MustParse("96Mi"), resource.MustParse("256Mi")
 	want := &runtimeapi.LinuxContainerResources{
 		CpuPeriod: 100000, CpuQuota: 100000, CpuShares: 512, MemoryLimitInBytes: 256 << 20,
 		OomScoreAdj:    995, // 1000 - 1000 * 96 MiB / 16 GiB
 		HugepageLimits: []*runtimeapi.HugepageLimit{{PageSize: "2MB", Limit: 4 << 20}, {PageSize: "1GB"}},
 		Unified:        map[string]string{"memory.oom.group": "1", "memory.swap.max": "0", "memory.min": "0", "memory.low": "0"},
 	}
-	step := current.With(corev1.ResourceMemory, wanted)
-	if diff := cmp.Diff(want, UpdatedResources(p, c, step, n), protocmp.Transform()); diff != "" {
+	if diff := cmp.Diff(want, UpdatedResources(p, c, n), protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
+	c.Resources.Requests["cpu"], c.Resources.Limits["cpu"] = resource.MustParse("1"), resource.MustParse("1500m")
 	want.CpuQuota, want.CpuShares = 150000, 1024
-	step = step.With(corev1.ResourceCPU, wanted).With(corev1.ResourcePods, Amounts{})
-	if diff := cmp.Diff(want, UpdatedResources(p, c, step, n), protocmp.Transform()); diff != "" {
+	if diff := cmp.Diff(want, UpdatedResources(p, c, n), protocmp.Transform()); diff != "" {
 		t.Error(diff)
-	}
-	if diff := cmp.Diff(current, AmountsOf(nil, &c.Resources)); diff != "" {
-		t.Errorf("the container was changed: %s", diff)
 	}
 	// No request is the least there is, where a new container would get its limit.
-	if got := UpdatedResources(p, c, Amounts{CPULimit: 1000}, n); got.CpuShares != 2 || got.CpuQuota != 100000 || got.MemoryLimitInBytes != 0 {
-		t.Errorf("no requests: %v", got)
-	}
-	c.Resources = corev1.ResourceRequirements{}
-	podLevel := corev1.ResourceRequirements{Limits: amountList("cpu", "2", "memory", "1Gi"), Requests: amountList("cpu", "1")}
-	if diff := cmp.Diff(Amounts{CPULimit: 2000, MemoryLimit: 1 << 30}, AmountsOf(&podLevel, &c.Resources)); diff != "" {
-		t.Error(diff)
+	for _, requests := range []corev1.ResourceList{nil, amountList("memory", "1Mi"), amountList("cpu", "0")} {
+		c.Resources = corev1.ResourceRequirements{Requests: requests, Limits: amountList("cpu", "1")}
+		if got := UpdatedResources(p, c, n); got.CpuShares != 2 || got.CpuQuota != 100000 || got.MemoryLimitInBytes != 0 {
+			t.Errorf("requests %v: %v", requests, got)
+		}
+		if len(c.Resources.Requests) != len(requests) {
+			t.Errorf("the container was changed: %v", c.Resources.Requests)
+		}
 	}
 }
 
@@ -269,6 +264,13 @@ func TestOOMScoreOfSidecars(t *testing.T) {
 	}
 }
 
+func amounts(milliCPU, bytes int64) corev1.ResourceList {
+	return corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(milliCPU, resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(bytes, resource.BinarySI),
+	}
+}
+
 func FuzzResources(f *testing.F) {
 	f.Add(int64(500), int64(1000), int64(64<<20), int64(128<<20), int64(2<<20), int64(16<<30), int64(100), 0.9, uint8(0))
 	f.Add(int64(-1), int64(math.MaxInt64), int64(math.MinInt64), int64(math.MaxInt64), int64(-1), int64(math.MaxInt64), int64(1000), math.NaN(), uint8(0xff))
@@ -291,7 +293,7 @@ func FuzzResources(f *testing.F) {
 		}
 		for _, c := range []*corev1.Container{&p.Spec.Containers[0], &p.Spec.InitContainers[0]} {
 			checkResources(t, containerResources(p, c, &n))
-			checkResources(t, UpdatedResources(p, c, AmountsOf(p.Spec.Resources, &r), n))
+			checkResources(t, UpdatedResources(p, c, n))
 		}
 		checkResources(t, sandboxResources(p, &n))
 		overhead, sandbox := UpdatedSandbox(p, PodLimits{CPUShares: cpuRequest, CPUQuota: cpuLimit, CPUPeriod: 100000, Memory: memoryLimit}, n)

@@ -1,9 +1,7 @@
 package containerspec
 
 import (
-	"cmp"
 	"maps"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,64 +9,28 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Amounts are what a resize can change of a container: CPU in thousandths, memory
-// in bytes. Zero is none.
-type Amounts struct {
-	CPURequest, CPULimit, MemoryRequest, MemoryLimit int64
-}
-
-// AmountsOf reads what a container asks for. A limit of the pod, podLevel, stands
-// in for one that the container does not have; nil: the pod has none.
-func AmountsOf(podLevel, container *corev1.ResourceRequirements) Amounts {
-	a := Amounts{
-		CPURequest: container.Requests.Cpu().MilliValue(), CPULimit: container.Limits.Cpu().MilliValue(),
-		MemoryRequest: container.Requests.Memory().Value(), MemoryLimit: container.Limits.Memory().Value(),
-	}
-	if podLevel != nil {
-		a.CPULimit = cmp.Or(a.CPULimit, podLevel.Limits.Cpu().MilliValue())
-		a.MemoryLimit = cmp.Or(a.MemoryLimit, podLevel.Limits.Memory().Value())
-	}
-	return a
-}
-
-// With takes one resource, CPU or memory, from the amounts that are wanted. A
-// resize changes one at a time, and the other stays as it was last set.
-func (a Amounts) With(name corev1.ResourceName, wanted Amounts) Amounts {
-	switch name {
-	case corev1.ResourceCPU:
-		a.CPURequest, a.CPULimit = wanted.CPURequest, wanted.CPULimit
-	case corev1.ResourceMemory:
-		a.MemoryRequest, a.MemoryLimit = wanted.MemoryRequest, wanted.MemoryLimit
-	default: // nothing else can be changed
-	}
-	return a
-}
-
 // UpdatedResources are what the runtime is told of a running container that is
-// resized: all there is to say of its resources, with other amounts. p is the pod
-// as it is allocated. Huge pages stay what they are. (The kubelet loses them
-// here: kuberuntime_manager.go.)
-func UpdatedResources(p *corev1.Pod, c *corev1.Container, a Amounts, node Node) *runtimeapi.LinuxContainerResources {
+// resized: all there is to say of its resources, those that stay too. p is the pod
+// as it is allocated; c's resources are what it is to have now, huge pages too (the
+// kubelet loses those here). A container without a CPU request gets the least,
+// where a new one gets its limit: that is what the kubelet sends.
+func UpdatedResources(p *corev1.Pod, c *corev1.Container, node Node) *runtimeapi.LinuxContainerResources {
 	resized := *c
-	resized.Resources.Requests = amounts(a.CPURequest, a.MemoryRequest)
-	resized.Resources.Limits = amounts(a.CPULimit, a.MemoryLimit)
-	maps.Copy(resized.Resources.Limits, hugePagesOf(c.Resources.Limits))
+	resized.Resources.Requests = listed(c.Resources.Requests)
 	return containerResources(p, &resized, &node)
 }
 
-func amounts(milliCPU, bytes int64) corev1.ResourceList {
-	return corev1.ResourceList{
-		corev1.ResourceCPU:    *resource.NewMilliQuantity(milliCPU, resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(bytes, resource.BinarySI),
+// listed has CPU in any case.
+func listed(list corev1.ResourceList) corev1.ResourceList {
+	if _, ok := list[corev1.ResourceCPU]; ok {
+		return list
 	}
-}
-
-func hugePagesOf(list corev1.ResourceList) corev1.ResourceList {
-	pages := maps.Clone(list)
-	maps.DeleteFunc(pages, func(name corev1.ResourceName, _ resource.Quantity) bool {
-		return !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
-	})
-	return pages
+	list = maps.Clone(list)
+	if list == nil {
+		list = corev1.ResourceList{}
+	}
+	list[corev1.ResourceCPU] = resource.Quantity{}
+	return list
 }
 
 // PodLimits are the limits of a pod's cgroup, overhead included: µs, bytes and
