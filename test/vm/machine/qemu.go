@@ -46,9 +46,9 @@ type process struct {
 // launch starts QEMU. It ends with this process, however that ends, and takes
 // only the processor time that others leave.
 func launch(image Image, o Options, shellPort int, resume bool) (*process, error) {
-	network := fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:22", shellPort)
+	network := []string{"user,id=n0", fmt.Sprintf("hostfwd=tcp:127.0.0.1:%d-:22", shellPort)}
 	for _, port := range o.Ports {
-		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", port, port)
+		network = append(network, fmt.Sprintf("hostfwd=tcp:127.0.0.1:%d-:%d", port, port))
 	}
 	snapshot := "off"
 	if resume {
@@ -57,7 +57,7 @@ func launch(image Image, o Options, shellPort int, resume bool) (*process, error
 	args := append([]string{"-n", "10", qemu}, machineArgs()...)
 	args = append(args, "-kernel", image.path(kernelFile), "-initrd", image.path(initrdFile),
 		"-drive", "if=none,id=d0,format=raw,cache=unsafe,snapshot="+snapshot+",file="+image.path(diskFile), "-device", "virtio-blk-pci,drive=d0",
-		"-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-device", "virtio-rng-pci",
+		"-netdev", strings.Join(network, ","), "-device", "virtio-net-pci,netdev=n0", "-device", "virtio-rng-pci",
 		"-serial", "file:"+filepath.Join(o.Dir, consoleFile), "-qmp", "unix:"+filepath.Join(o.Dir, monitorFile)+",server=on,wait=off")
 	if resume {
 		args = append(args, "-incoming", "exec:cat '"+image.path(stateFile)+"'")

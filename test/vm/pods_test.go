@@ -1,0 +1,109 @@
+//go:build vm
+
+package vm
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"nodeagent.dev/nodeagent/test/bed/bedtest"
+	"nodeagent.dev/nodeagent/test/vm/machine"
+)
+
+// waits obeys SIGTERM and costs nothing until then.
+const waits = "trap exit TERM; sleep 1000000 & wait"
+
+// resources reads "100m 32Mi" as an amount of CPU and one of memory; "-" leaves
+// one out.
+func resources(t *testing.T, requests, limits string) corev1.ResourceRequirements {
+	t.Helper()
+	read := func(text string) corev1.ResourceList {
+		list := corev1.ResourceList{}
+		for i, amount := range strings.Fields(text) {
+			if amount != "-" {
+				list[[]corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}[i]] = resource.MustParse(amount)
+			}
+		}
+		return list
+	}
+	return corev1.ResourceRequirements{Requests: read(requests), Limits: read(limits)}
+}
+
+// podOf has a container a, b, ... for each of the resources.
+func podOf(name string, all ...corev1.ResourceRequirements) *corev1.Pod {
+	commands := make([]string, len(all))
+	for i := range commands {
+		commands[i] = waits
+	}
+	p := bedtest.NewPod(name, 5, commands...)
+	for i := range all {
+		p.Spec.Containers[i].Resources = all[i]
+	}
+	return p
+}
+
+// steadyPods are one of each kind of cgroup.
+func steadyPods(t *testing.T) []*corev1.Pod {
+	t.Helper()
+	r := func(requests, limits string) corev1.ResourceRequirements { return resources(t, requests, limits) }
+	wholePod := podOf("podlevel", r("- -", "100m 64Mi"), r("", ""))
+	level := r("200m 64Mi", "400m 128Mi")
+	wholePod.Spec.Resources = &level
+
+	huge := podOf("hugepages", r("50m 32Mi", "50m 32Mi"))
+	huge.Spec.Containers[0].Resources.Limits[corev1.ResourceHugePagesPrefix+"2Mi"] = resource.MustParse("4Mi")
+
+	sidecar := podOf("sidecar", r("50m 16Mi", "100m 32Mi"))
+	always := corev1.ContainerRestartPolicyAlways
+	sidecar.Spec.InitContainers = []corev1.Container{
+		{Name: "first", Image: bedtest.Image, Command: []string{"true"}, Resources: r("150m 64Mi", "150m 64Mi")},
+		{Name: "beside", Image: bedtest.Image, Command: []string{"sh", "-c", waits}, Resources: r("20m 16Mi", "60m 32Mi"), RestartPolicy: &always},
+	}
+	overhead := podOf("tiny", r("1m 8Mi", "5m 16Mi"))
+
+	return []*corev1.Pod{
+		podOf("guaranteed", r("500m 64Mi", "500m 64Mi")),
+		podOf("partial", r("100m 32Mi", "- 64Mi"), r("200m -", "")),
+		podOf("limited", r("100m 32Mi", "300m 64Mi"), r("100m 16Mi", "200m 32Mi")),
+		podOf("besteffort", r("", "")),
+		wholePod, huge, sidecar, overhead,
+	}
+}
+
+// endless is the manifest of a static pod.
+const endless = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "static", "namespace": "default"}, "spec": {
+"terminationGracePeriodSeconds": 5, "containers": [{"name": "a", "image": "` + bedtest.Image + `", "command": ["sh", "-c", "` + waits + `"]}]}}`
+
+// pods makes the steady pods when they are not there yet, and returns them as
+// they are now.
+func (u *under) pods(t *testing.T) map[string]*corev1.Pod {
+	t.Helper()
+	static := "static-" + u.Bed.NodeName
+	if u.steady == nil {
+		must(t, "writing a manifest", u.Machine.Put(t.Context(), machine.File{Path: ManifestDir + "/static.json", Content: endless, Mode: 0o600}))
+		once := podOf("once", corev1.ResourceRequirements{})
+		once.Spec.RestartPolicy, once.Spec.Containers[0].Command = corev1.RestartPolicyNever, []string{"true"}
+		u.create(t, once)
+		u.await(t, "once", "done", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+		u.steady = map[string]*corev1.Pod{static: nil}
+		for _, p := range steadyPods(t) {
+			u.create(t, p)
+			u.steady[p.Name] = nil
+			u.await(t, p.Name, "ready", bedtest.Ready)
+		}
+		u.await(t, static, "ready", bedtest.Ready)
+	}
+	for name := range u.steady {
+		p, err := u.Bed.Client().CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		must(t, "reading pod "+name, err)
+		u.steady[name] = p
+	}
+	return u.steady
+}
+
+// role is a pod's name without that of the node.
+func (u *under) role(p *corev1.Pod) string { return strings.TrimSuffix(p.Name, "-"+u.Bed.NodeName) }
