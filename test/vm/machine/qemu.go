@@ -9,8 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const qemu = "qemu-system-x86_64"
@@ -43,6 +46,17 @@ type process struct {
 	log   *bytes.Buffer // what QEMU itself said, once ended is closed
 }
 
+// niceness is by how much QEMU has to be nicer than this process to leave others
+// the processors, and no nicer: at 19 it would be starved.
+func niceness() int {
+	const wanted = 10
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return wanted
+	}
+	return max(wanted-(20-raw), 0)
+}
+
 // launch starts QEMU. It ends with this process, however that ends, and takes
 // only the processor time that others leave.
 func launch(image Image, o Options, shellPort int, resume bool) (*process, error) {
@@ -54,7 +68,7 @@ func launch(image Image, o Options, shellPort int, resume bool) (*process, error
 	if resume {
 		snapshot = "on" // what is written goes to a file without a name
 	}
-	args := append([]string{"-n", "10", qemu}, machineArgs()...)
+	args := append([]string{"-n", strconv.Itoa(niceness()), qemu}, machineArgs()...)
 	args = append(args, "-kernel", image.path(kernelFile), "-initrd", image.path(initrdFile),
 		"-drive", "if=none,id=d0,format=raw,cache=unsafe,snapshot="+snapshot+",file="+image.path(diskFile), "-device", "virtio-blk-pci,drive=d0",
 		"-netdev", strings.Join(network, ","), "-device", "virtio-net-pci,netdev=n0", "-device", "virtio-rng-pci",
