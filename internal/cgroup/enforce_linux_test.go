@@ -175,6 +175,13 @@ func TestClassesAfterARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("settled", 3*1024)
+	if err := again.set(again.pods.class(corev1.PodQOSBurstable), Limits{CPUShares: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Settle(t.Context(), []*corev1.Pod{third}); err != nil {
+		t.Fatal(err)
+	}
+	check("settled with the same pods", 3*1024)
 }
 
 func TestTieredReservation(t *testing.T) {

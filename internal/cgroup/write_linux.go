@@ -14,7 +14,8 @@ func (m *Manager) create(n name, l Limits) error {
 	if err != nil {
 		return err
 	}
-	if !m.complete(n) {
+	// systemd may have forgotten a slice whose directory stayed.
+	if m.cfg.Driver == Systemd || !m.complete(n) {
 		if err := handle.Apply(-1); err != nil { // -1: nobody moves in
 			return err
 		}
