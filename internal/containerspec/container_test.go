@@ -75,6 +75,7 @@ func TestTerminationLog(t *testing.T) {
 	}{
 		{"usual", "/h/log", "/dev/termination-log", []*runtimeapi.Mount{{HostPath: "/h/log", ContainerPath: "/dev/termination-log", SelinuxRelabel: true}}},
 		{"relative", "/h/log", "log", []*runtimeapi.Mount{{HostPath: "/h/log", ContainerPath: "/log", SelinuxRelabel: true}}},
+		{"not clean", "/h/log", "/dev//../log/", []*runtimeapi.Mount{{HostPath: "/h/log", ContainerPath: "/log", SelinuxRelabel: true}}},
 		{"no file", "", "/dev/termination-log", nil},
 		{"no path", "/h/log", "", nil},
 	} {

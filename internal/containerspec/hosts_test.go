@@ -23,7 +23,7 @@ func TestHostsFile(t *testing.T) {
 		{"between the others", "/h/etc-hosts", "/v", []*runtimeapi.Mount{volume("/v"), hosts, message}},
 		{"of the container", "/h/etc-hosts", "/etc/hosts", []*runtimeapi.Mount{volume("/etc/hosts"), message}},
 		{"spelled with a slash", "/h/etc-hosts", "/etc/hosts/", []*runtimeapi.Mount{volume("/etc/hosts/"), message}},
-		{"spelled relative", "/h/etc-hosts", "etc/./hosts", []*runtimeapi.Mount{volume("/etc/./hosts"), message}},
+		{"spelled relative", "/h/etc-hosts", "etc/./hosts", []*runtimeapi.Mount{volume("/etc/hosts"), message}},
 		{"above", "/h/etc-hosts", "/etc", []*runtimeapi.Mount{volume("/etc"), hosts, message}},
 		{"below", "/h/etc-hosts", "/etc/hosts/a", []*runtimeapi.Mount{volume("/etc/hosts/a"), hosts, message}},
 		{"beside", "/h/etc-hosts", "/etc/hosts.allow", []*runtimeapi.Mount{volume("/etc/hosts.allow"), hosts, message}},

@@ -64,7 +64,7 @@ func mounts(req *pod.ContainerRequest, node *Node, vars map[string]string) ([]*r
 	}
 	if req.TerminationLog != "" && c.TerminationMessagePath != "" {
 		out = append(out, &runtimeapi.Mount{
-			HostPath: req.TerminationLog, ContainerPath: absolute(c.TerminationMessagePath), SelinuxRelabel: node.SELinux,
+			HostPath: req.TerminationLog, ContainerPath: clean(c.TerminationMessagePath), SelinuxRelabel: node.SELinux,
 		})
 	}
 	return out, nil
@@ -124,17 +124,21 @@ func subPathOf(m *corev1.VolumeMount, vars map[string]string) (string, error) {
 // kubelet compares the spelling, and hides a volume at /etc/hosts/ behind its file.)
 func WantsHostsFile(c *corev1.Container) bool {
 	return !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
-		return filepath.Clean(absolute(m.MountPath)) == hostsPath
+		return clean(m.MountPath) == hostsPath
 	})
 }
 
-// absolute is a path in a container, where relative ones begin at its root.
+// absolute is a path in a container, where relative ones begin at its root. As
+// with the kubelet, one that is absolute stays as it is written.
 func absolute(path string) string {
 	if filepath.IsAbs(path) {
 		return path
 	}
-	return "/" + path
+	return clean(path)
 }
+
+// clean is a path in a container in its shortest form.
+func clean(path string) string { return filepath.Clean("/" + path) }
 
 // TerminationLogOf returns the file on the node that is shown to a container at its
 // terminationMessagePath, as its annotations and mounts say; "" when there is none.
@@ -144,9 +148,9 @@ func TerminationLogOf(annotations map[string]string, mounts []*runtimeapi.Mount)
 	if path == "" {
 		return ""
 	}
-	path = absolute(path)
+	path = clean(path)
 	for _, m := range slices.Backward(mounts) {
-		if m.GetContainerPath() == path {
+		if clean(m.GetContainerPath()) == path {
 			return m.GetHostPath()
 		}
 	}

@@ -2,6 +2,7 @@ package containerspec
 
 import (
 	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
@@ -125,7 +126,7 @@ func sandboxLinux(req pod.SandboxRequest, node *Node) (*runtimeapi.LinuxPodSandb
 		return out, nil
 	}
 	for _, s := range sc.Sysctls {
-		out.Sysctls[s.Name] = s.Value
+		out.Sysctls[sysctlName(s.Name)] = s.Value
 	}
 	sec.RunAsUser, sec.RunAsGroup = int64Value(sc.RunAsUser), int64Value(sc.RunAsGroup)
 	sec.SelinuxOptions = selinux(sc.SELinuxOptions)
@@ -135,6 +136,16 @@ func sandboxLinux(req pod.SandboxRequest, node *Node) (*runtimeapi.LinuxPodSandb
 		return nil, sandboxFailure("%v", err)
 	}
 	return out, nil
+}
+
+// sysctlName writes the name of a sysctl with dots, as runtimes know it, where the
+// pod has slashes. The first of either says which of them separates: in
+// "net/ipv4/conf/eno2.100/rp_filter" the dot belongs to a device (sysctl.d(5)).
+func sysctlName(name string) string {
+	if at := strings.IndexAny(name, "./"); at < 0 || name[at] == '.' {
+		return name
+	}
+	return strings.NewReplacer("/", ".", ".", "/").Replace(name)
 }
 
 // namespaces are the pod's; a container has a PID namespace of its own unless
