@@ -24,6 +24,7 @@ import (
 	"nodeagent.dev/nodeagent/internal/objects"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/podlogs"
+	"nodeagent.dev/nodeagent/internal/resize"
 	"nodeagent.dev/nodeagent/internal/source"
 	"nodeagent.dev/nodeagent/internal/source/apiserver"
 	"nodeagent.dev/nodeagent/internal/source/file"
@@ -45,6 +46,9 @@ const containerLogsDir = "/var/log/containers"
 type runtimeFacts struct {
 	name         string
 	cgroupDriver string
+	handlers     []pod.RuntimeHandler
+	// supplementalGroups is the feature SupplementalGroupsPolicy.
+	supplementalGroups bool
 }
 
 // askRuntime asks the runtime for its name and for the cgroup driver, which is
@@ -63,7 +67,7 @@ func (p *parts) askRuntime(ctx context.Context) (runtimeFacts, error) {
 	} else if driver != p.cfg.Cgroup.Driver {
 		p.log.Info("the runtime decides the cgroup driver", zap.String("configured", p.cfg.Cgroup.Driver), zap.String("used", driver))
 	}
-	return runtimeFacts{name: info.Name, cgroupDriver: driver}, nil
+	return runtimeFacts{name: info.Name, cgroupDriver: driver, handlers: info.Handlers, supplementalGroups: info.SupplementalGroupsPolicy}, nil
 }
 
 // awaitRuntime returns once the runtime has answered. Until then nothing can be
@@ -117,7 +121,7 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.St
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
-	cgroups, err := cgroup.New(cgroup.Config{Driver: cgroup.Driver(rt.cgroupDriver), Root: cfg.Cgroup.Root, PerQOS: cfg.Cgroup.PerQOS}, p.log.Named("cgroup"))
+	cgroups, err := cgroup.New(cgroupConfig(cfg, rt.cgroupDriver), p.log.Named("cgroup"))
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
@@ -126,6 +130,10 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.St
 		return lifecycle.Deps{}, err
 	}
 	hosts, err := etchosts.New(etchosts.Config{RootDir: cfg.RootDir})
+	if err != nil {
+		return lifecycle.Deps{}, err
+	}
+	allocations, err := p.newAllocations(n, rt)
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
@@ -139,10 +147,11 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.St
 		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}),
 		Givens: givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages,
 			objects: store, standalone: p.api.main == nil, volumes: volumes, node: nodeNow, spec: p.spec.get},
-		Images: images, Volumes: volumes, Cgroups: cgroups, Logs: logs,
-		Leftovers: func() []pod.Ref {
+		Images:      images,
+		Allocations: allocations, Resizer: resize.New(podCgroups{cgroups}, p.runtime, p.log.Named("resize")),
+		OnNode: lifecycle.OnNode{Volumes: volumes, Cgroups: cgroups, Logs: logs, Leftovers: func() []pod.Ref {
 			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
-		},
+		}},
 		Events: recorder, Hooks: p.metrics.hooks(), Node: nodeNow, Log: p.log.Named("pod"),
 	}, nil
 }

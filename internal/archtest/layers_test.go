@@ -15,7 +15,7 @@ func layers() []layer {
 		{"decisions", []string{"lifecycle/plan", "podstatus", "containerspec", "admission"}},
 		{"adapters and coordinators", []string{
 			"allocation", "cert", "cgroup", "cri", "etchosts", "events", "eviction", "image", "lifecycle", "mirror", "node",
-			"objects", "pleg", "plugin", "podlogs", "probe", "server", "source", "stats", "status", "termination", "volume",
+			"objects", "pleg", "plugin", "podlogs", "probe", "resize", "resolver", "server", "source", "stats", "status", "termination", "userns", "volume",
 		}},
 		{"wiring", []string{"agent"}},
 	}

@@ -36,7 +36,9 @@ func build(kc *v1beta1.KubeletConfiguration, fl *flagValues, features Features, 
 		Runtime:     runtime,
 		Node:        buildNode(kc),
 		Cgroup:      buildCgroup(kc),
-		Images:      buildImages(kc),
+		Memory:      buildMemory(kc),
+		Pods:        buildPods(kc, fl.node.seccompDefault),
+		Images:      buildImages(kc, fl, features),
 		DNS:         dns,
 		CrashLoop:   CrashLoop{MaxPeriod: maxRestartDelay},
 		API:         API{QPS: int(*kc.KubeAPIQPS), Burst: int(kc.KubeAPIBurst), ContentType: kc.ContentType},
@@ -186,15 +188,39 @@ func buildNode(kc *v1beta1.KubeletConfiguration) Node {
 }
 
 func buildCgroup(kc *v1beta1.KubeletConfiguration) Cgroup {
-	c := Cgroup{Driver: kc.CgroupDriver, Root: kc.CgroupRoot, PerQOS: *kc.CgroupsPerQOS, FailV1: *kc.FailCgroupV1}
+	c := Cgroup{
+		Driver: kc.CgroupDriver, Root: kc.CgroupRoot, PerQOS: *kc.CgroupsPerQOS, FailV1: *kc.FailCgroupV1,
+		CPUQuota: *kc.CPUCFSQuota, CPUPeriod: kc.CPUCFSQuotaPeriod.Duration, PodPidsLimit: *kc.PodPidsLimit,
+		Enforce: slices.Clone(kc.EnforceNodeAllocatable), SystemReserved: kc.SystemReservedCgroup, KubeReserved: kc.KubeReservedCgroup,
+	}
 	if c.Root == "" && c.PerQOS {
 		c.Root = "/"
 	}
 	return c
 }
 
-func buildImages(kc *v1beta1.KubeletConfiguration) Images {
+func buildMemory(kc *v1beta1.KubeletConfiguration) Memory {
+	return Memory{
+		LimitedSwap: kc.MemorySwap.SwapBehavior == "LimitedSwap", ThrottlingFactor: kc.MemoryThrottlingFactor,
+		TieredReservation:    kc.MemoryReservationPolicy == v1beta1.TieredReservationMemoryReservationPolicy,
+		SingleProcessOOMKill: kc.SingleProcessOOMKill,
+	}
+}
+
+func buildPods(kc *v1beta1.KubeletConfiguration, seccompFlag bool) Pods {
+	p := Pods{AllowedUnsafeSysctls: slices.Clone(kc.AllowedUnsafeSysctls), SeccompDefault: seccompFlag || kc.SeccompDefault != nil && *kc.SeccompDefault}
+	if u := kc.UserNamespaces; u != nil && u.IDsPerPod != nil {
+		p.IDsPerPod = *u.IDsPerPod
+	}
+	return p
+}
+
+func buildImages(kc *v1beta1.KubeletConfiguration, fl *flagValues, features Features) Images {
 	i := Images{PullQPS: int(*kc.RegistryPullQPS), PullBurst: int(kc.RegistryBurst), Serialize: *kc.SerializeImagePulls}
+	i.CredentialConfig, i.CredentialBinDir = fl.creds.config, fl.creds.binDir
+	if features.Enabled("KubeletEnsureSecretPulledImages") {
+		i.Verification, i.Preloaded = string(kc.ImagePullCredentialsVerificationPolicy), slices.Clone(kc.PreloadedImagesVerificationAllowlist)
+	}
 	if kc.MaxParallelImagePulls != nil {
 		i.MaxParallel = int(*kc.MaxParallelImagePulls)
 	}

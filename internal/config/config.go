@@ -19,6 +19,8 @@ type Config struct {
 	Runtime   Runtime
 	Node      Node
 	Cgroup    Cgroup
+	Memory    Memory
+	Pods      Pods
 	Images    Images
 	DNS       DNS
 	CrashLoop CrashLoop
@@ -103,10 +105,51 @@ type Cgroup struct {
 	PerQOS bool
 	// FailV1 is failCgroupV1. Parse has already refused a cgroup v1 host when it is set.
 	FailV1 bool
+	// CPUQuota is cpuCFSQuota, CPUPeriod cpuCFSQuotaPeriod.
+	CPUQuota  bool
+	CPUPeriod time.Duration
+	// PodPidsLimit is the most processes of a pod, -1: what the node allows.
+	PodPidsLimit int64
+	// Enforce is enforceNodeAllocatable: pods, system-reserved and the like.
+	Enforce []string
+	// SystemReserved is systemReservedCgroup, KubeReserved kubeReservedCgroup.
+	SystemReserved, KubeReserved string
 }
 
-// Images limits image pulls.
+// Memory is how the memory of pods is protected and limited.
+type Memory struct {
+	// LimitedSwap is memorySwap.swapBehavior: LimitedSwap.
+	LimitedSwap bool
+	// TieredReservation is memoryReservationPolicy: TieredReservation.
+	TieredReservation bool
+	// ThrottlingFactor is memoryThrottlingFactor, nil for none.
+	ThrottlingFactor *float64
+	// SingleProcessOOMKill leaves the other processes of a container alive when the
+	// kernel kills one for memory. nil: true with cgroup v1 only.
+	SingleProcessOOMKill *bool
+}
+
+// Pods is what pods may have.
+type Pods struct {
+	// AllowedUnsafeSysctls are names, or prefixes that end in *.
+	AllowedUnsafeSysctls []string
+	// SeccompDefault is seccompDefault, or --seccomp-default.
+	SeccompDefault bool
+	// IDsPerPod is userNamespaces.idsPerPod, a multiple of 65536; 0: 65536.
+	IDsPerPod int64
+}
+
+// Images limits image pulls, and says with what credentials they are made.
 type Images struct {
+	// CredentialConfig is --image-credential-provider-config, CredentialBinDir
+	// --image-credential-provider-bin-dir; both are empty or neither.
+	CredentialConfig, CredentialBinDir string
+	// Verification is imagePullCredentialsVerificationPolicy, Preloaded
+	// preloadedImagesVerificationAllowlist. Empty: images that are there are free to
+	// all.
+	Verification string
+	Preloaded    []string
+
 	PullQPS     int  // registryPullQPS: pulls per second, 0: no limit
 	PullBurst   int  // registryBurst
 	Serialize   bool // serializeImagePulls: one pull at a time

@@ -12,19 +12,20 @@ import (
 // workingFields are the KubeletConfiguration fields that this version acts on. When a new part
 // of the agent starts to use a field, its name moves here; nothing else has to change.
 var workingFields = []string{
-	"address", "authentication", "authorization", "cgroupDriver", "cgroupRoot", "cgroupsPerQOS", "clusterDNS", "clusterDomain",
-	"containerRuntimeEndpoint", "contentType", "crashLoopBackOff", "enableContentionProfiling",
+	"address", "allowedUnsafeSysctls", "authentication", "authorization", "cgroupDriver", "cgroupRoot", "cgroupsPerQOS", "clusterDNS", "clusterDomain",
+	"containerRuntimeEndpoint", "contentType", "cpuCFSQuota", "cpuCFSQuotaPeriod", "crashLoopBackOff", "enableContentionProfiling",
 	"enableDebugFlagsHandler", "enableDebuggingHandlers", "enableProfilingHandler", "enableServer",
-	"enableSystemLogHandler", "eventBurst", "eventRecordQPS",
+	"enableSystemLogHandler", "enforceNodeAllocatable", "eventBurst", "eventRecordQPS",
 	"failCgroupV1", "failSwapOn", "featureGates", "fileCheckFrequency", "healthzBindAddress",
-	"healthzPort", "imageServiceEndpoint", "kubeAPIBurst", "kubeAPIQPS", "kubeReserved",
+	"healthzPort", "imagePullCredentialsVerificationPolicy", "imageServiceEndpoint", "kubeAPIBurst", "kubeAPIQPS", "kubeReserved",
+	"kubeReservedCgroup",
 	"logging.format", "logging.verbosity", "maxParallelImagePulls", "maxPods",
-	"mergeDefaultEvictionSettings", "nodeLeaseDurationSeconds", "nodeStatusMaxImages",
+	"memoryReservationPolicy", "memorySwap.swapBehavior", "memoryThrottlingFactor", "mergeDefaultEvictionSettings", "nodeLeaseDurationSeconds", "nodeStatusMaxImages",
 	"nodeStatusReportFrequency", "nodeStatusUpdateFrequency", "oomScoreAdj", "podLogsDir",
-	"podsPerCore", "port", "providerID", "readOnlyPort", "registerNode", "registerWithTaints", "registryBurst",
-	"registryPullQPS", "resolvConf", "runtimeRequestTimeout", "serializeImagePulls",
-	"staticPodPath", "systemReserved", "tlsCertFile", "tlsCipherSuites", "tlsCurvePreferences",
-	"tlsMinVersion", "tlsPrivateKeyFile",
+	"podPidsLimit", "podsPerCore", "port", "preloadedImagesVerificationAllowlist", "providerID", "readOnlyPort", "registerNode", "registerWithTaints", "registryBurst",
+	"registryPullQPS", "resolvConf", "runtimeRequestTimeout", "seccompDefault", "serializeImagePulls",
+	"singleProcessOOMKill", "staticPodPath", "systemReserved", "systemReservedCgroup", "tlsCertFile", "tlsCipherSuites", "tlsCurvePreferences",
+	"tlsMinVersion", "tlsPrivateKeyFile", "userNamespaces",
 }
 
 // partialFields act in part; the text says which part is missing.
@@ -35,8 +36,8 @@ var partialFields = map[string]string{
 
 // workingFlags are the flags without a field that this version acts on.
 var workingFlags = []string{
-	"cert-dir", "config", "config-dir", "help", "hostname-override", "kubeconfig", "node-ip",
-	"node-labels", "root-dir", "version",
+	"cert-dir", "config", "config-dir", "help", "hostname-override", "image-credential-provider-bin-dir",
+	"image-credential-provider-config", "kubeconfig", "node-ip", "node-labels", "root-dir", "seccomp-default", "version",
 }
 
 // reportedFlags are ignored by intention and have a warning of their own.

@@ -149,10 +149,10 @@ func TestFullConfig(t *testing.T) {
 	if cfg.StaticPodPath != "/cwd/k/manifests" || cfg.RootDir != "/cwd/r" {
 		t.Errorf("relative paths: staticPodPath %s, root %s", cfg.StaticPodPath, cfg.RootDir)
 	}
-	if cfg.Images != (Images{PullQPS: 6, PullBurst: 11, MaxParallel: 4}) || cfg.Events != (Events{QPS: 51, Burst: 101}) ||
+	if cfg.Images.PullQPS != 6 || cfg.Images.PullBurst != 11 || cfg.Images.MaxParallel != 4 || cfg.Events != (Events{QPS: 51, Burst: 101}) ||
 		cfg.API != (API{QPS: 52, Burst: 102, ContentType: "application/json"}) || cfg.CrashLoop.MaxPeriod != time.Minute || cfg.OOMScoreAdj != -998 ||
 		cfg.Runtime != (Runtime{Endpoint: "unix:///run/crio/crio.sock", ImageEndpoint: "unix:///run/images.sock", RequestTimeout: 3 * time.Minute}) ||
-		cfg.Cgroup != (Cgroup{Driver: "systemd", Root: "/pods"}) || cfg.Node.LeaseDuration != 41*time.Second || cfg.Node.EvictionHard["imagefs.available"] != "15%" ||
+		cfg.Cgroup.Driver != "systemd" || cfg.Cgroup.Root != "/pods" || cfg.Cgroup.PerQOS || cfg.Node.LeaseDuration != 41*time.Second || cfg.Node.EvictionHard["imagefs.available"] != "15%" ||
 		cfg.Logging != (Logging{Format: "text", Verbosity: 2, FlushFrequency: 6 * time.Second}) || cfg.DNS.ResolvConf != "/etc/other.conf" || cfg.Node.Register {
 		t.Errorf("unexpected result: %+v", cfg)
 	}

@@ -25,9 +25,11 @@ type job struct {
 	pod     *corev1.Pod
 	source  pod.SourceName
 	volumes pod.Volumes
-	address string
-	ips     []string // of the newest sandbox
-	deps    *Deps
+	// actuated is what the containers were given before.
+	actuated pod.Actuation
+	address  string
+	ips      []string // of the newest sandbox
+	deps     *Deps
 }
 
 // outcome is what an action found out.
@@ -36,6 +38,10 @@ type outcome struct {
 	volumes pod.Volumes
 	// hookFailed is the instance whose postStart hook failed.
 	hookFailed string
+	// whole are the resources the pod as a whole was given with a start.
+	whole *corev1.ResourceRequirements
+	// actuated is what the containers have after a resize, whether it went well.
+	actuated pod.Actuation
 }
 
 // do performs one action. Every verb is idempotent.
@@ -60,7 +66,10 @@ func (j job) do(ctx context.Context, a plan.Action) (out outcome, err error) {
 	case plan.RemoveSandbox:
 		err = j.deps.Sandboxes.RemoveSandbox(ctx, a.ID)
 	case plan.StartContainer:
+		out.whole = j.pod.Spec.Resources
 		out.hookFailed, err = j.startContainer(ctx, a)
+	case plan.Resize:
+		out.actuated, err = j.resize(ctx, a)
 	case plan.RunPreStop:
 		j.runPreStop(ctx, a)
 	case plan.StopContainer:
@@ -139,6 +148,11 @@ func (j job) startContainer(ctx context.Context, a plan.StartContainer) (hookFai
 		return id, &pod.Failure{Reason: "PostStartHookError", Message: err.Error(), Err: err}
 	}
 	return "", ctx.Err()
+}
+
+// resize gives what runs the resources it has been allocated.
+func (j job) resize(ctx context.Context, a plan.Resize) (pod.Actuation, error) {
+	return j.deps.Resizer.Resize(ctx, pod.ResizeRequest{Pod: j.pod, SandboxID: a.SandboxID, Containers: a.Containers, Actuated: j.actuated})
 }
 
 func (j job) createContainer(ctx context.Context, a plan.StartContainer) (string, error) {
@@ -261,6 +275,8 @@ func fallbackReason(verb string) string {
 		return "KillPodSandboxError"
 	case "RemoveContainer":
 		return "RemoveContainerError"
+	case pod.VerbResize:
+		return "Error"
 	case "MountVolumes", "RemoveVolumes":
 		return "FailedMount"
 	}
@@ -283,7 +299,7 @@ func actionID(a plan.Action) string {
 		return a.ID
 	case plan.RemoveContainer:
 		return a.ID
-	case plan.EnsureImage, plan.CreateSandbox, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
+	case plan.Resize, plan.EnsureImage, plan.CreateSandbox, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
 	}
 	return ""
 }
@@ -299,7 +315,7 @@ func phaseName(op *operation) string {
 		return "sandbox"
 	case plan.MountVolumes:
 		return "volumes"
-	case plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
+	case plan.Resize, plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs:
 	}
 	return op.Verb
 }

@@ -74,6 +74,29 @@ type Cgroups interface {
 	Remove(ctx context.Context, ref pod.Ref) error
 }
 
+// Allocations decides what the node takes and which resources it gives, and keeps
+// what it gave. Only the supervisor asks for decisions.
+type Allocations interface {
+	// Admit decides about a pod the node does not run yet, beside the others.
+	Admit(spec pod.Spec, others []*corev1.Pod) pod.Admission
+	// Resize decides about newer resources of one that it runs; old is what became
+	// of them when it was asked last.
+	Resize(spec pod.Spec, old pod.Resize, others []*corev1.Pod) pod.Admission
+	// Actuated is what the pod's containers were given last.
+	Actuated(uid types.UID) pod.Actuation
+	SetActuated(uid types.UID, a pod.Actuation)
+	// Forget drops what is kept of a pod that is gone; Retain that of all pods which
+	// keep does not know.
+	Forget(uid types.UID)
+	Retain(keep func(types.UID) bool)
+}
+
+// Resizer gives what runs the resources it has been allocated.
+type Resizer interface {
+	// Resize returns what the containers have afterwards, also when it fails.
+	Resize(ctx context.Context, req pod.ResizeRequest) (pod.Actuation, error)
+}
+
 // Logs keeps the pod's log files where log shippers expect them.
 type Logs interface {
 	EnsureDir(ref pod.Ref, container string) error

@@ -17,9 +17,9 @@ import (
 // input gathers everything the decision may depend on.
 func (w *worker) input(s *state) *pod.Input {
 	in := &pod.Input{
-		Now: s.now, Ref: w.ref, Pod: s.spec.Pod, Source: s.spec.Source, Stop: s.stop,
+		Now: s.now, Ref: w.ref, Spec: s.spec, Stop: s.stop,
 		Observed: s.observed, Attempts: s.attempts, Hashes: s.hashes, Images: s.images,
-		Instances: s.instances, EndBy: s.endBy,
+		Instances: s.instances, EndBy: s.endBy, Sizing: s.Sizing,
 		Volumes: s.volumes, Removed: s.removed, Prior: s.prior, Node: w.deps.Node(),
 		Running: make(map[pod.Target]pod.Operation, len(s.ops)),
 	}

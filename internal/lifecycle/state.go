@@ -51,6 +51,8 @@ type state struct {
 	stop *pod.Stop
 	gone bool
 	sight
+	disk
+	pod.Sizing
 	ops       map[pod.Target]*operation
 	attempts  map[pod.Work]pod.Attempt
 	done      map[pod.Work]success
@@ -58,8 +60,6 @@ type state struct {
 	hashes    map[string]string
 	instances map[string]pod.Instance
 	endBy     time.Time
-	volumes   pod.Volumes
-	removed   pod.Removed
 	prior     corev1.PodStatus
 	story
 }
@@ -71,6 +71,14 @@ type sight struct {
 	stale           bool
 	observeFailures int
 	observeAgain    time.Time
+}
+
+// disk is what is known of the node's disk, and what is to be written there.
+type disk struct {
+	volumes pod.Volumes
+	removed pod.Removed
+	// resized: what the containers were given has to be written down.
+	resized bool
 }
 
 // story is the part of the state that is for people.
@@ -117,7 +125,7 @@ func (s *state) accept(a assignment) {
 			}
 		}
 		s.spec = a.spec
-		s.hashes = hashes(a.spec.Pod)
+		s.hashes, s.Resize = hashes(a.spec.Pod), a.resize
 	}
 	s.gone = s.gone || a.gone
 	s.stopped(a.stop)
@@ -237,6 +245,13 @@ func (s *state) apply(r result) {
 			i.HookFailed = true
 			s.instances[id] = i
 		}
+		if r.err == nil || r.outcome.hookFailed != "" {
+			s.Actuated = s.Actuated.With(a.Container.Name, a.Container.Resources)
+			s.Actuated.Pod, s.resized = r.outcome.whole, true
+		}
+		s.stale = true
+	case plan.Resize:
+		s.Actuated, s.resized = r.outcome.actuated, true
 		s.stale = true
 	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer:
 		s.stale = true
@@ -290,7 +305,7 @@ func changesRuntime(a plan.Action) bool {
 	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox,
 		plan.StartContainer, plan.StopContainer, plan.RemoveContainer:
 		return true
-	case plan.EnsureImage, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs, plan.RunPreStop:
+	case plan.Resize, plan.EnsureImage, plan.MountVolumes, plan.RemoveVolumes, plan.RemoveCgroup, plan.RemoveLogs, plan.RunPreStop:
 	}
 	return false
 }

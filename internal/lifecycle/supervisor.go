@@ -32,18 +32,25 @@ type Deps struct {
 	Probes     Probes
 	Givens     Givens
 	Images     Images
-	Volumes    Volumes
-	Cgroups    Cgroups
-	Logs       Logs
-	Status     StatusSink
-	Events     Recorder
-	Hooks      Hooks
-	// Leftovers names the pods that have something on the node's disk. It is
-	// asked once, when the sources and the runtime have been seen; nil: none.
-	Leftovers func() []pod.Ref
+	OnNode
+	Allocations Allocations
+	Resizer     Resizer
+	Status      StatusSink
+	Events      Recorder
+	Hooks       Hooks
 	// Node returns what is known of the node now; it must be cheap.
 	Node func() pod.Node
 	Log  *zap.Logger
+}
+
+// OnNode is what pods have on the node beside the runtime.
+type OnNode struct {
+	Volumes Volumes
+	Cgroups Cgroups
+	Logs    Logs
+	// Leftovers names the pods that have something on the node's disk. It is
+	// asked once, when the sources and the runtime have been seen; nil: none.
+	Leftovers func() []pod.Ref
 }
 
 // Supervisor owns the workers. All its state belongs to the goroutine of Run.
@@ -59,18 +66,25 @@ type Supervisor struct {
 	listed []pod.Listing
 	// searched: the disk was looked at for what an earlier agent left behind.
 	searched bool
-	ended    chan types.UID
-	pings    chan struct{}
-	wg       sync.WaitGroup
-	readers  atomic.Pointer[map[types.UID]*worker]
+	// undecided: some pod waits for what others leave, or for the node to be known.
+	undecided bool
+	ended     chan types.UID
+	pings     chan struct{}
+	wg        sync.WaitGroup
+	readers   atomic.Pointer[map[types.UID]*worker]
 }
 
-// entry is a worker and what it was told last.
+// entry is a worker and what it was told last. asked is the pod as its source has
+// it, spec the same with the resources that it has been allocated.
 type entry struct {
 	*worker
-	spec pod.Spec
-	stop *pod.Stop
-	gone bool
+	asked  pod.Spec
+	spec   pod.Spec
+	resize pod.Resize
+	stop   *pod.Stop
+	gone   bool
+	// refused: the node does not take the pod, so that it has nothing here.
+	refused bool
 }
 
 // Inputs are the streams a supervisor follows. Closing none of them ends it.
@@ -102,6 +116,10 @@ func NewSupervisor(deps Deps) *Supervisor {
 func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 	defer s.wait()
 	for {
+		var retry <-chan time.Time
+		if s.undecided {
+			retry = time.After(admitAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -123,6 +141,9 @@ func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 			for _, e := range s.workers {
 				e.hint("the node changed")
 			}
+			s.reconcile(ctx)
+		case <-retry:
+			s.reconcile(ctx)
 		case <-s.pings:
 		case uid := <-s.ended:
 			s.retire(uid)
@@ -162,19 +183,24 @@ func (s *Supervisor) desire(d pod.Desired) {
 // reconcile makes the workers follow what is desired.
 func (s *Supervisor) reconcile(ctx context.Context) {
 	now := time.Now()
+	var fresh []pod.Spec
 	for _, spec := range s.desired.Specs {
 		uid := spec.Pod.UID
 		e := s.workers[uid]
 		switch {
-		case e != nil && e.spec == spec:
+		case e != nil && e.asked == spec:
 		case e != nil:
-			e.spec, e.stop = spec, e.stop.Merge(deletion(spec.Pod, now, false))
-			e.assign(assignment{spec: spec, stop: e.stop})
+			e.stop = e.stop.Merge(deletion(spec.Pod, now, false))
+			s.update(e, spec)
+			e.assign(assignment{spec: e.spec, resize: e.resize, stop: e.stop})
 		case s.finished[uid] || s.nameTaken(spec):
 		default:
-			s.launch(ctx, pod.RefOf(spec.Pod), assignment{spec: spec, stop: deletion(spec.Pod, now, true)})
+			fresh = append(fresh, spec)
 		}
 	}
+	s.undecided = false
+	s.admit(ctx, fresh, now)
+	s.retryResizes()
 	maps.DeleteFunc(s.finished, func(uid types.UID, _ bool) bool { return !s.wanted[uid] })
 	if !s.desired.Synced {
 		return
@@ -200,10 +226,13 @@ func (s *Supervisor) orphans(ctx context.Context) {
 	for _, l := range s.listed {
 		refs = append(refs, l.Ref)
 	}
+	if !s.searched {
+		s.deps.Allocations.Retain(func(uid types.UID) bool { return s.wanted[uid] || s.workers[uid] != nil })
+	}
 	if s.deps.Leftovers != nil && !s.searched {
-		s.searched = true
 		refs = append(refs, s.deps.Leftovers()...)
 	}
+	s.searched = true
 	for _, ref := range refs {
 		uid := ref.UID
 		if uid == "" || s.wanted[uid] || s.workers[uid] != nil {
@@ -233,7 +262,7 @@ func (s *Supervisor) nameTaken(spec pod.Spec) bool {
 // launch starts a worker.
 func (s *Supervisor) launch(ctx context.Context, ref pod.Ref, a assignment) {
 	w := newWorker(ref, s.deps, a)
-	s.workers[ref.UID] = &entry{worker: w, spec: a.spec, stop: a.stop, gone: a.gone}
+	s.workers[ref.UID] = &entry{worker: w, asked: a.asked, spec: a.spec, resize: a.resize, stop: a.stop, gone: a.gone, refused: a.stop != nil && a.stop.Refused}
 	s.publish()
 	s.wg.Go(func() {
 		for !s.attend(ctx, w) {
@@ -270,6 +299,7 @@ func (s *Supervisor) attend(ctx context.Context, w *worker) (ended bool) {
 func (s *Supervisor) retire(uid types.UID) {
 	e := s.workers[uid]
 	delete(s.workers, uid)
+	s.deps.Allocations.Forget(uid)
 	if e != nil && !e.gone {
 		s.finished[uid] = true
 	}

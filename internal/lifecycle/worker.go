@@ -23,8 +23,12 @@ const (
 
 // assignment is what the supervisor wants of a worker.
 type assignment struct {
-	spec pod.Spec
-	stop *pod.Stop
+	// spec is the pod as it is to be run: with the resources it has been allocated.
+	// asked is the pod as its source has it.
+	spec   pod.Spec
+	asked  pod.Spec
+	resize pod.Resize
+	stop   *pod.Stop
 	// gone: the pod's object no longer exists; there is nobody to report to.
 	gone bool
 }
@@ -89,6 +93,7 @@ func (w *worker) nudge() {
 // an operation behind: the next worker for the pod would race it.
 func (w *worker) run(ctx context.Context) {
 	s := newState(w.current, time.Now())
+	s.Actuated = w.deps.Allocations.Actuated(w.ref.UID)
 	defer w.drain(s)
 	defer w.unwatch(s)
 	for {
@@ -197,7 +202,7 @@ func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Acti
 	default:
 	}
 	s.begin(op)
-	j := job{ref: w.ref, pod: s.spec.Pod, source: s.spec.Source, volumes: s.volumes, address: plan.Address(in), deps: w.deps}
+	j := job{ref: w.ref, pod: s.spec.Pod, source: s.spec.Source, volumes: s.volumes, actuated: s.Actuated, address: plan.Address(in), deps: w.deps}
 	if len(s.observed.Sandboxes) > 0 {
 		j.ips = s.observed.Sandboxes[0].IPs
 	}
@@ -234,6 +239,10 @@ func (w *worker) settle(s *state, r result) {
 		h(r.op.Verb, took, r.err)
 	}
 	s.end(r, took, time.Now())
+	if s.resized {
+		s.resized = false
+		w.deps.Allocations.SetActuated(w.ref.UID, s.Actuated)
+	}
 }
 
 // unwatch ends the probes of a pod nobody looks after any more.

@@ -45,6 +45,11 @@ type world struct {
 	statuses   map[types.UID][]corev1.PodStatus
 	finished   map[types.UID]bool
 	panics     int
+	// allocated and actuated are what pods may have and what they were given; limit
+	// is how many pods the node takes, 0 all.
+	allocated map[types.UID]*corev1.Pod
+	actuated  map[types.UID]pod.Actuation
+	limit     int
 	// rule is asked before each effect; it may block, fail or panic. errNoEffect
 	// makes the call succeed without an effect.
 	rule func(ctx context.Context, verb, what string) error
@@ -67,10 +72,11 @@ func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 		verdicts: make(chan types.UID), probes: map[types.UID][]pod.ProbeTarget{}, verdict: map[pod.ProbeKey]pod.Verdict{},
 		ended: make(chan struct{}), sandboxes: map[string]*owned[pod.Sandbox]{}, containers: map[string]*owned[pod.Container]{},
 		statuses: map[types.UID][]corev1.PodStatus{}, finished: map[types.UID]bool{},
+		allocated: map[types.UID]*corev1.Pod{}, actuated: map[types.UID]pod.Actuation{},
 	}
 	deps := Deps{
-		Observer: w, Sandboxes: w, Containers: w, Images: images{w}, Volumes: w, Cgroups: cgroups{w}, Logs: logs{w},
-		Handlers: w, Probes: w, Givens: givens{},
+		Observer: w, Sandboxes: w, Containers: w, Images: images{w}, OnNode: OnNode{Volumes: w, Cgroups: cgroups{w}, Logs: logs{w}},
+		Handlers: w, Probes: w, Givens: givens{}, Allocations: w, Resizer: resizer{w},
 		Status: sink{w}, Events: w, Log: zaptest.NewLogger(t),
 		Node:  func() pod.Node { return pod.Node{Name: "n", RuntimeName: "r", HostIPs: []string{"10.0.0.1"}} },
 		Hooks: Hooks{Panic: func() { w.mu.Lock(); w.panics++; w.mu.Unlock() }},

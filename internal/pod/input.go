@@ -58,10 +58,9 @@ type Node struct {
 type Input struct {
 	Now time.Time
 	Ref Ref
-	// Pod is the wanted pod; nil when only the runtime or the disk knows it.
-	Pod *corev1.Pod
-	// Source is where Pod came from.
-	Source SourceName
+	// Spec is the wanted pod; its Pod is nil when only the runtime or the disk knows
+	// it.
+	Spec
 	// Stop is set once the pod has to end.
 	Stop *Stop
 	// Observed is the last thing the runtime showed.
@@ -71,6 +70,7 @@ type Input struct {
 	Attempts map[Work]Attempt
 	// Instances holds what the agent itself knows of container instances, by ID.
 	Instances map[string]Instance
+	Sizing
 	// EndBy is when the processes of a pod whose work is done must have ended;
 	// zero until that was decided.
 	EndBy time.Time

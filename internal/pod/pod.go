@@ -75,6 +75,14 @@ type Stop struct {
 	// Delete asks for everything of the pod to be removed, containers and
 	// sandboxes included. Without it the dead containers stay for their logs.
 	Delete bool
+	// Refused says that the node did not take the pod to begin with.
+	Refused bool
+	// Event is what users are told when the stop begins, as a warning with its
+	// Reason; empty: nothing.
+	Event string
+	// Disruption is the message of the condition DisruptionTarget of a pod that the
+	// agent takes off the node for others' sake; empty: it gets none.
+	Disruption string
 }
 
 // Merge combines two stops: the first reason stays, the deadline only comes
@@ -92,7 +100,8 @@ func (s *Stop) Merge(o *Stop) *Stop {
 	}
 	m.Delete = s.Delete || o.Delete
 	if m.Phase == "" && m.Reason == "" {
-		m.Phase, m.Reason, m.Message = o.Phase, o.Reason, o.Message
+		m.Phase, m.Reason, m.Message, m.Event, m.Disruption = o.Phase, o.Reason, o.Message, o.Event, o.Disruption
+		m.Refused = o.Refused
 	}
 	return &m
 }

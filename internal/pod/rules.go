@@ -41,7 +41,8 @@ func (in *Input) UsableSandbox() (*Sandbox, string) {
 func OwnCondition(t corev1.PodConditionType) bool {
 	switch t {
 	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady,
-		corev1.ContainersReady, corev1.PodScheduled, corev1.AllContainersRestarting:
+		corev1.ContainersReady, corev1.PodScheduled, corev1.AllContainersRestarting,
+		corev1.PodResizePending, corev1.PodResizeInProgress:
 		return true
 	default:
 		return false

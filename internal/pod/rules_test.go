@@ -162,7 +162,7 @@ func TestUsableSandbox(t *testing.T) {
 		"host network wanted since then": {true, []Sandbox{ok}, networkChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := &Input{Pod: &corev1.Pod{Spec: corev1.PodSpec{HostNetwork: c.host}}, Observed: Observation{Sandboxes: c.sandboxes}}
+			in := &Input{Spec: Spec{Pod: &corev1.Pod{Spec: corev1.PodSpec{HostNetwork: c.host}}}, Observed: Observation{Sandboxes: c.sandboxes}}
 			s, why := in.UsableSandbox()
 			if why != c.why || (s != nil) != (why == "") {
 				t.Errorf("got %v, %q, want %q", s, why, c.why)
@@ -200,7 +200,7 @@ func TestLatestAndFinished(t *testing.T) {
 		"published without an ID, seen dead": {corev1.RestartPolicyNever, exited(0, 0), ended(3, "", 1), "id0", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := &Input{Pod: &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: c.policy}}, Observed: Observation{Containers: c.observed}, Prior: corev1.PodStatus{ContainerStatuses: c.prior}}
+			in := &Input{Spec: Spec{Pod: &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: c.policy}}}, Observed: Observation{Containers: c.observed}, Prior: corev1.PodStatus{ContainerStatuses: c.prior}}
 			id := ""
 			if l := in.Latest("c"); l != nil {
 				id = l.ID

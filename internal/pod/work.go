@@ -15,6 +15,7 @@ const (
 	TargetVolumes Target = "volumes"
 	TargetCgroup  Target = "cgroup"
 	TargetLogs    Target = "logs"
+	TargetSizes   Target = "resources"
 )
 
 // The verbs whose failures a status shows.
@@ -23,6 +24,7 @@ const (
 	VerbStartContainer = "StartContainer"
 	VerbRunPreStop     = "RunPreStop"
 	VerbStopContainer  = "StopContainer"
+	VerbResize         = "Resize"
 )
 
 const (

@@ -29,8 +29,14 @@ func Compute(in *pod.Input) corev1.PodStatus {
 	if s.StartTime == nil {
 		s.StartTime = &metav1.Time{Time: in.Now}
 	}
+	if refused(in) {
+		s.Phase, s.Reason, s.Message = in.Stop.Phase, in.Stop.Reason, in.Stop.Message
+		s.Conditions = foreign(in, &s)
+		normalise(in.Pod, &s)
+		return s
+	}
 	containers(in, &s)
-	s.Resources, s.AllocatedResources = resources(in.Pod)
+	s.Resources, s.AllocatedResources = resources(actual(in)), resourcehelper.PodRequests(in.Pod, resourcehelper.PodResourcesOptions{})
 	setPhase(in, &s)
 	if pod.Terminal(s.Phase) && !pod.Terminal(in.Prior.Phase) {
 		// It is decided now that none of them will run again: none waits for it.
@@ -44,17 +50,23 @@ func Compute(in *pod.Input) corev1.PodStatus {
 	return s
 }
 
-// resources are what the pod as a whole may use and what is set aside for it.
-// The kubelet shows at times what the pod's cgroup says instead, which is the
-// same, or no limit in the words of cgroup v1.
-func resources(p *corev1.Pod) (*corev1.ResourceRequirements, corev1.ResourceList) {
+// refused reports whether the node never took the pod: there is nothing to tell of
+// its containers.
+func refused(in *pod.Input) bool {
+	return in.Stop != nil && in.Stop.Refused && len(in.Observed.Containers) == 0 && len(in.Observed.Sandboxes) == 0
+}
+
+// resources are what the pod as a whole may use. The kubelet shows at times what
+// the pod's cgroup says instead, which is the same, or no limit in the words of
+// cgroup v1.
+func resources(p *corev1.Pod) *corev1.ResourceRequirements {
 	all := p.Spec.Resources.DeepCopy()
 	if all == nil {
 		all = &corev1.ResourceRequirements{}
 	}
 	opts := resourcehelper.PodResourcesOptions{}
 	all.Requests, all.Limits = resourcehelper.PodRequests(p, opts), resourcehelper.PodLimits(p, opts)
-	return all, resourcehelper.PodRequests(p, opts)
+	return all
 }
 
 // setPhase derives phase, reason and message. A terminal phase is

@@ -17,7 +17,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 func input(p *corev1.Pod) *pod.Input {
 	p.Name, p.Namespace, p.UID = "p", "ns", "u"
 	return &pod.Input{
-		Now: now, Ref: pod.RefOf(p), Pod: p, Source: pod.SourceAPI,
+		Now: now, Ref: pod.RefOf(p), Spec: pod.Spec{Pod: p, Source: pod.SourceAPI},
 		Observed: pod.Observation{At: now}, Node: pod.Node{RuntimeName: "r"},
 	}
 }

@@ -13,12 +13,7 @@ import (
 // conditions returns those of others as they are and ours as they follow from
 // the rest of the status.
 func conditions(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
-	var list []corev1.PodCondition
-	for _, c := range in.Prior.Conditions {
-		if !pod.OwnCondition(c.Type) {
-			list = append(list, c)
-		}
-	}
+	list := foreign(in, s)
 	containersReady := containersReady(in, s)
 	own := []corev1.PodCondition{
 		readyToStart(in),
@@ -30,6 +25,9 @@ func conditions(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
 	if pod.MayRestartAll(in.Pod) {
 		own = append(own, allRestarting(in, s))
 	}
+	if taken := disruption(in, s); taken != nil {
+		own = append(own, *taken)
+	}
 	for _, c := range own {
 		if c.Type != corev1.AllContainersRestarting { // nor does the kubelet
 			c.ObservedGeneration = in.Pod.Generation
@@ -39,6 +37,18 @@ func conditions(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
 			c.LastTransitionTime = prior.LastTransitionTime
 		}
 		list = append(list, c)
+	}
+	return append(list, resizeConditions(in)...)
+}
+
+// foreign are the conditions of others.
+func foreign(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
+	var list []corev1.PodCondition
+	taken := disruption(in, s)
+	for _, c := range in.Prior.Conditions {
+		if !pod.OwnCondition(c.Type) && (taken == nil || c.Type != taken.Type) {
+			list = append(list, c)
+		}
 	}
 	return list
 }

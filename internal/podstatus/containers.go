@@ -56,6 +56,9 @@ func container(in *pod.Input, k pod.Kind, c *corev1.Container) corev1.ContainerS
 	st.VolumeMounts = volumeMounts(in, c)
 	if st.ContainerID != "" {
 		st.Resources = c.Resources.DeepCopy()
+		if given, known := in.Actuated.Containers[c.Name]; known && latest != nil && latest.State == pod.ContainerRunning && k != pod.KindEphemeral {
+			*st.Resources = withSizes(*st.Resources, given)
+		}
 		st.AllocatedResources = c.Resources.Requests
 	}
 	return st

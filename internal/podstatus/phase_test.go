@@ -29,7 +29,7 @@ func given(policy corev1.RestartPolicy, words ...string) *pod.Input {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u", Generation: 7}}
 	p.Spec.RestartPolicy = policy
 	in := &pod.Input{
-		Now: at, Ref: pod.RefOf(p), Pod: p, Source: pod.SourceAPI,
+		Now: at, Ref: pod.RefOf(p), Spec: pod.Spec{Pod: p, Source: pod.SourceAPI},
 		Node: pod.Node{RuntimeName: "containerd", HostIPs: []string{"10.0.0.1"}},
 		Observed: pod.Observation{At: at, Sandboxes: []pod.Sandbox{
 			{ID: "s", Ready: true, CreatedAt: start, IPs: []string{"10.1.0.1", "fd00::1"}},

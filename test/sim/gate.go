@@ -258,3 +258,22 @@ func (d *Disk) leaks(known map[string]bool) []string {
 	}
 	return list
 }
+
+// allRoom takes every pod as it is.
+type allRoom struct{}
+
+func (allRoom) Admit(spec pod.Spec, _ []*corev1.Pod) pod.Admission {
+	return pod.Admission{Pod: spec.Pod}
+}
+
+func (allRoom) Resize(spec pod.Spec, _ pod.Resize, _ []*corev1.Pod) pod.Admission {
+	return pod.Admission{Pod: spec.Pod}
+}
+
+func (allRoom) Actuated(types.UID) pod.Actuation { return pod.Actuation{} }
+
+func (allRoom) SetActuated(types.UID, pod.Actuation) {}
+
+func (allRoom) Forget(types.UID) {}
+
+func (allRoom) Retain(func(types.UID) bool) {}

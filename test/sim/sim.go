@@ -69,11 +69,11 @@ func (s *Sim) run(ctx context.Context, client *cri.Client) {
 		}
 	}})
 	sup := lifecycle.NewSupervisor(lifecycle.Deps{
-		Handlers: hook.New(exec, hook.Deps{Version: "v1.37.1"}), Probes: prober, Givens: noGivens{},
+		Handlers: hook.New(exec, hook.Deps{Version: "v1.37.1"}), Probes: prober, Givens: noGivens{}, Allocations: allRoom{},
 		Observer: client, Sandboxes: gatedSandboxes{g, client}, Containers: gatedContainers{g, client, s.Runtime, s.API},
-		Images: gatedImages{g}, Volumes: gatedVolumes{g, s.Disk}, Cgroups: gatedCgroups{g, s.Disk}, Logs: gatedLogs{g, s.Disk},
-		Leftovers: s.Disk.pods,
-		Status:    gatedStatus{g, s.API}, Events: noEvents{},
+		Images: gatedImages{g},
+		OnNode: lifecycle.OnNode{Volumes: gatedVolumes{g, s.Disk}, Cgroups: gatedCgroups{g, s.Disk}, Logs: gatedLogs{g, s.Disk}, Leftovers: s.Disk.pods},
+		Status: gatedStatus{g, s.API}, Events: noEvents{},
 		Node: func() pod.Node { return pod.Node{Name: "n", HostIPs: []string{"192.0.2.1"}, RuntimeName: "fake"} },
 		Log:  zap.NewNop(),
 	})

@@ -59,6 +59,13 @@ type StartContainer struct {
 	Joins, JoinID string
 }
 
+// Resize gives running containers, and the pod as a whole, the resources they have
+// been allocated.
+type Resize struct {
+	Containers []pod.ContainerResize
+	SandboxID  string
+}
+
 // RunPreStop runs the preStop hook of a container that is about to be stopped,
 // until its end or Deadline. A hook that fails stops nothing.
 type RunPreStop struct {
@@ -104,6 +111,7 @@ func (CreateSandbox) action()   {}
 func (StopSandbox) action()     {}
 func (RemoveSandbox) action()   {}
 func (StartContainer) action()  {}
+func (Resize) action()          {}
 func (RunPreStop) action()      {}
 func (StopContainer) action()   {}
 func (RemoveContainer) action() {}
@@ -134,6 +142,9 @@ func (RemoveSandbox) Target() pod.Target { return pod.TargetSandbox }
 
 // Target implements [Action].
 func (a StartContainer) Target() pod.Target { return pod.ContainerTarget(a.Container.Name) }
+
+// Target implements [Action].
+func (Resize) Target() pod.Target { return pod.TargetSizes }
 
 // Target implements [Action].
 func (a RunPreStop) Target() pod.Target { return pod.ContainerTarget(a.Name) }
@@ -172,6 +183,9 @@ func (RemoveSandbox) Verb() string { return "RemoveSandbox" }
 func (StartContainer) Verb() string { return pod.VerbStartContainer }
 
 // Verb implements [Action].
+func (Resize) Verb() string { return pod.VerbResize }
+
+// Verb implements [Action].
 func (RunPreStop) Verb() string { return pod.VerbRunPreStop }
 
 // Verb implements [Action].
@@ -184,7 +198,7 @@ func (RemoveContainer) Verb() string { return "RemoveContainer" }
 // those; what takes something down is always let finish.
 func Constructive(a Action) bool {
 	switch a.(type) {
-	case MountVolumes, EnsureImage, CreateSandbox, StartContainer:
+	case MountVolumes, EnsureImage, CreateSandbox, StartContainer, Resize:
 		return true
 	case RemoveVolumes, RemoveCgroup, RemoveLogs, StopSandbox, RemoveSandbox, RunPreStop, StopContainer, RemoveContainer:
 	}

@@ -37,7 +37,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func newWorld(p *corev1.Pod) *world {
 	w := &world{held: map[pod.Target]plan.Action{}, hold: map[pod.Target]bool{}, started: map[string]bool{}, hooked: map[string]bool{}}
 	w.in = pod.Input{
-		Now: epoch, Ref: pod.RefOf(p), Pod: p, Source: pod.SourceAPI,
+		Now: epoch, Ref: pod.RefOf(p), Spec: pod.Spec{Pod: p, Source: pod.SourceAPI},
 		Node: pod.Node{Name: "n", HostIPs: []string{"192.0.2.1"}, RuntimeName: "fake"},
 	}
 	w.forget()

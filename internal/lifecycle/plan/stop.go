@@ -48,6 +48,9 @@ func stopping(in *pod.Input, p *Plan) {
 
 // noteStop tells users of a stop that the pod itself is the cause of.
 func noteStop(in *pod.Input, p *Plan) {
+	if in.Stop.Event != "" {
+		p.Notes = append(p.Notes, Note{Warning: true, Reason: in.Stop.Reason, Message: in.Stop.Event})
+	}
 	if in.Stop.Reason == deadlineExceeded {
 		p.Notes = append(p.Notes, Note{Reason: in.Stop.Reason, Message: in.Stop.Message})
 	}

@@ -55,6 +55,7 @@ func bringUp(in *pod.Input, p *Plan) {
 	if sb == nil || in.Volumes == nil {
 		return
 	}
+	resize(in, p, sb)
 	start(in, p, sb, list)
 }
 

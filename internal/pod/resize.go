@@ -1,0 +1,166 @@
+package pod
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Admission is what the node says of a pod, or of new resources for one it has
+// (KEP-1287).
+type Admission struct {
+	// Pod is the pod with the resources it has been allocated, which lag behind
+	// those of its spec while a resize is pending. nil: the node does not take it.
+	Pod *corev1.Pod
+	// Reason and Message say why the node does not take the pod, as they go to its
+	// status, Event is what users are told at once. All are empty if it does.
+	Reason, Message, Event string
+	// Preempt are pods that have to go before this one, which is critical, can come.
+	Preempt []*corev1.Pod
+	// Later says that it cannot be decided yet.
+	Later bool
+	// Resize is what became of the resources the spec asks for.
+	Resize Resize
+}
+
+// Resize is what became of the resources that a running pod's spec asks for.
+type Resize struct {
+	// Pending says why they are not allocated; nil when they are.
+	Pending *PendingResize
+	// Generation is that of the spec whose resources were allocated last while the
+	// pod was on the node; 0: never since it was admitted.
+	Generation int64
+}
+
+// PendingResize is a resize that is not allocated.
+type PendingResize struct {
+	// Reason is Deferred or Infeasible.
+	Reason, Message string
+	// Generation is that of the spec that was looked at.
+	Generation int64
+}
+
+// Actuation is what resources the containers of a pod were last given, which lags
+// behind their allocation while a resize is in progress.
+type Actuation struct {
+	// Containers by name; one that is missing has what it was allocated.
+	Containers map[string]corev1.ResourceRequirements
+	// Pod is what the pod as a whole was given; nil if its spec says nothing.
+	Pod *corev1.ResourceRequirements
+}
+
+// With returns the actuation with a container's resources replaced.
+func (a Actuation) With(container string, r corev1.ResourceRequirements) Actuation {
+	a.Containers = maps.Clone(a.Containers)
+	if a.Containers == nil {
+		a.Containers = map[string]corev1.ResourceRequirements{}
+	}
+	a.Containers[container] = r
+	return a
+}
+
+// Sizing is what is known of a pod's resources beside its spec.
+type Sizing struct {
+	// Resize is what became of the resources the spec asks for, Actuated what the
+	// containers were last given.
+	Resize   Resize
+	Actuated Actuation
+}
+
+// Sizes are the resources that can change while a container runs: CPU in
+// thousandths, memory in bytes; zero is none.
+type Sizes struct {
+	CPURequest, CPULimit       int64
+	MemoryRequest, MemoryLimit int64
+}
+
+// SizesOf are the sizes of a container in a pod with these resources of its own,
+// whose limits stand in for those that the container does not have.
+func SizesOf(whole *corev1.ResourceRequirements, r *corev1.ResourceRequirements) Sizes {
+	s := Sizes{
+		CPURequest: r.Requests.Cpu().MilliValue(), CPULimit: r.Limits.Cpu().MilliValue(),
+		MemoryRequest: r.Requests.Memory().Value(), MemoryLimit: r.Limits.Memory().Value(),
+	}
+	if whole != nil {
+		if _, own := r.Limits[corev1.ResourceCPU]; !own {
+			s.CPULimit = whole.Limits.Cpu().MilliValue()
+		}
+		if _, own := r.Limits[corev1.ResourceMemory]; !own {
+			s.MemoryLimit = whole.Limits.Memory().Value()
+		}
+	}
+	return s
+}
+
+// ContainerResize is one running container that is to have other resources.
+type ContainerResize struct {
+	ID        string
+	Container *corev1.Container
+	From, To  Sizes
+}
+
+// ResizeRequest asks for other resources of what runs of a pod.
+type ResizeRequest struct {
+	// Pod has the resources it has been allocated.
+	Pod        *corev1.Pod
+	SandboxID  string
+	Containers []ContainerResize
+	// Actuated is what the containers have.
+	Actuated Actuation
+}
+
+// Resizes lists the running containers whose resources are not those they have
+// been allocated. Init containers that end are not resized while they run.
+func (in *Input) Resizes() []ContainerResize {
+	var list []ContainerResize
+	for k, c := range Containers(in.Pod) {
+		i := in.Latest(c.Name)
+		if k == KindInit || k == KindEphemeral || i == nil || i.State != ContainerRunning {
+			continue
+		}
+		given, known := in.Actuated.Containers[c.Name]
+		if !known {
+			continue
+		}
+		from, to := SizesOf(in.Actuated.Pod, &given), SizesOf(in.Pod.Spec.Resources, &c.Resources)
+		if from != to {
+			list = append(list, ContainerResize{ID: i.ID, Container: c, From: from, To: to})
+		}
+	}
+	return list
+}
+
+// ResizesWhole reports whether the pod as a whole is to have other resources than
+// it was given.
+func (in *Input) ResizesWhole() bool {
+	given := in.Actuated.Pod
+	if in.Pod.Spec.Resources == nil || given == nil {
+		return false
+	}
+	return SizesOf(nil, given) != SizesOf(nil, in.Pod.Spec.Resources)
+}
+
+// Limit is one limit of a pod's cgroup that a resize may change.
+type Limit int
+
+// The limits of a pod's cgroup that a resize may change.
+const (
+	LimitMemory Limit = iota
+	LimitCPUQuota
+	LimitCPUShares
+)
+
+// Restarts reports whether the container has to be started anew to be resized, as
+// its resizePolicy says.
+func (r ContainerResize) Restarts() bool {
+	changed := map[corev1.ResourceName]bool{
+		corev1.ResourceCPU:    r.From.CPURequest != r.To.CPURequest || r.From.CPULimit != r.To.CPULimit,
+		corev1.ResourceMemory: r.From.MemoryRequest != r.To.MemoryRequest || r.From.MemoryLimit != r.To.MemoryLimit,
+	}
+	for _, policy := range r.Container.ResizePolicy {
+		if changed[policy.ResourceName] && policy.RestartPolicy == corev1.RestartContainer {
+			return true
+		}
+	}
+	return false
+}
