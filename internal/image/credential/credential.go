@@ -6,7 +6,8 @@ import (
 	"io"
 
 	"k8s.io/apimachinery/pkg/types"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // Credential is one way to authenticate at a registry. Printing or marshalling
@@ -14,7 +15,7 @@ import (
 type Credential struct {
 	// Auth is what the runtime is given: a user and a password. Both may be
 	// empty, as they may be for the kubelet.
-	Auth *runtimeapi.AuthConfig
+	Auth pod.RegistryAuth
 	// Source is where it came from.
 	Source Source
 }

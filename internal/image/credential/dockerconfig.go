@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"strings"
 
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // maxDockerConfig bounds a Docker configuration, in bytes. A secret cannot be
@@ -59,8 +59,8 @@ func (e *entry) UnmarshalJSON(data []byte) error {
 }
 
 // auth is the entry as the runtime is told.
-func (e entry) auth() *runtimeapi.AuthConfig {
-	return &runtimeapi.AuthConfig{Username: e.username, Password: e.password}
+func (e entry) auth() pod.RegistryAuth {
+	return pod.RegistryAuth{Username: e.username, Password: e.password}
 }
 
 // hash is the kubelet's: the SHA-256, in hex, of the credential as JSON, empty

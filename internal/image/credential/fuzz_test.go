@@ -35,7 +35,7 @@ func FuzzDockerConfig(f *testing.F) {
 				t.Fatalf("%d credentials, then %d, of %d entries", len(got), len(again), len(entries))
 			}
 			for i := range got {
-				if got[i].Auth.GetPassword() != again[i].Auth.GetPassword() || *got[i].Source.Secret != *again[i].Source.Secret || len(got[i].Source.Secret.Hash) != 64 {
+				if got[i].Auth.Password != again[i].Auth.Password || *got[i].Source.Secret != *again[i].Source.Secret || len(got[i].Source.Secret.Hash) != 64 {
 					t.Errorf("credential %d differs", i)
 				}
 			}

@@ -230,7 +230,7 @@ func basic(user, password string) string {
 func users(all []Credential) string {
 	var names []string
 	for _, c := range all {
-		names = append(names, c.Auth.GetUsername())
+		names = append(names, c.Auth.Username)
 	}
 	return strings.Join(names, " ")
 }

@@ -71,7 +71,7 @@ func TestAProviderIsAskedInItsVersion(t *testing.T) {
 			t.Errorf("another port: %v, %v", got, err)
 		}
 		got, err = s.For(t.Context(), aPod("sa"), nil, "eu.example.com/a:v1")
-		if err != nil || len(got) != 1 || got[0].Auth.GetUsername() != "u" || got[0].Auth.GetPassword() != "p" || !got[0].Source.Node {
+		if err != nil || len(got) != 1 || got[0].Auth.Username != "u" || got[0].Auth.Password != "p" || !got[0].Source.Node {
 			t.Fatalf("%s: got %v, %v", version, got, err)
 		}
 		want := `get,it extra {"kind":"CredentialProviderRequest","apiVersion":"` + api + `","image":"eu.example.com/a"}`
@@ -350,7 +350,7 @@ func TestAnEchoedTokenIsForItsPodOnly(t *testing.T) {
 		a.token = "another"
 		got, err = s.For(t.Context(), aPod("sa"), nil, "eu.example.com/a")
 		ok(t, err)
-		if len(got) != 1 || got[0].Auth.GetPassword() != "another" {
+		if len(got) != 1 || got[0].Auth.Password != "another" {
 			t.Error("a pod got another pod's token")
 		}
 	}
