@@ -38,7 +38,7 @@ func TestSecretsComeBeforeFilesBeforeProviders(t *testing.T) {
 	if !got[3].Source.Node || !got[4].Source.Node || got[0].Source.Node {
 		t.Errorf("sources %v", got)
 	}
-	if a := got[0].Auth; a.GetUsername() != "third" || a.GetPassword() != "password" || a.GetAuth() != "" || a.GetServerAddress() != "" {
+	if a := got[0].Auth; a.Username != "third" || a.Password != "password" || a.Auth != "" || a.ServerAddress != "" {
 		t.Errorf("not what the kubelet tells the runtime: %v", a)
 	}
 }
