@@ -12,15 +12,6 @@ import (
 	"text/tabwriter"
 )
 
-// fact is where something was seen: an area (cgroup, reboot, ...), a place in it
-// and what was looked at.
-type fact struct{ area, place, what string }
-
-// facts are what was seen under one agent.
-type facts map[fact]string
-
-func (f facts) put(area, place, what, value string) { f[fact{area, place, what}] = value }
-
 // columns are the settings that the table shows; the others are compared, too.
 func columns() []string {
 	return []string{
@@ -34,24 +25,22 @@ func compare(t *testing.T, kubelet, nodeagent facts) {
 	t.Logf("settings of cgroups; kubelet's | nodeagent's where they differ:\n%s", table(kubelet, nodeagent))
 	all := maps.Clone(kubelet)
 	maps.Copy(all, nodeagent)
-	keys := slices.SortedFunc(maps.Keys(all), func(a, b fact) int {
-		return strings.Compare(a.area+"\x00"+a.place+"\x00"+a.what, b.area+"\x00"+b.place+"\x00"+b.what)
-	})
+	keys := slices.SortedFunc(maps.Keys(all), fact.compare)
 	same, other := 0, &strings.Builder{}
 	w := tabwriter.NewWriter(other, 0, 0, 2, ' ', 0)
 	for _, k := range keys {
-		if k.area != "cgroup" {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.area, k.place, k.what, both(kubelet, nodeagent, k))
+		if k.Area != "cgroup" {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.Area, k.Place, k.What, both(kubelet, nodeagent, k))
 		}
 		theirs, have := kubelet[k]
 		ours, has := nodeagent[k]
 		switch {
 		case !have:
-			t.Errorf("%s: %s: %s: only nodeagent has it: %q", k.area, k.place, k.what, ours)
+			t.Errorf("%s: %s: %s: only nodeagent has it: %q", k.Area, k.Place, k.What, ours)
 		case !has:
-			t.Errorf("%s: %s: %s: only the kubelet has it: %q", k.area, k.place, k.what, theirs)
+			t.Errorf("%s: %s: %s: only the kubelet has it: %q", k.Area, k.Place, k.What, theirs)
 		case theirs != ours:
-			t.Errorf("%s: %s: %s: kubelet %q, nodeagent %q", k.area, k.place, k.what, theirs, ours)
+			t.Errorf("%s: %s: %s: kubelet %q, nodeagent %q", k.Area, k.Place, k.What, theirs, ours)
 		default:
 			same++
 		}
@@ -66,8 +55,8 @@ func table(kubelet, nodeagent facts) string {
 	places := map[string]bool{}
 	for _, f := range []facts{kubelet, nodeagent} {
 		for k := range f {
-			if k.area == "cgroup" {
-				places[k.place] = true
+			if k.Area == "cgroup" {
+				places[k.Place] = true
 			}
 		}
 	}
@@ -101,9 +90,9 @@ func readable(f facts, k fact) string {
 		return "-"
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
-	bytes := strings.HasPrefix(k.what, "memory.") || strings.HasPrefix(k.what, "hugetlb.")
+	bytes := strings.HasPrefix(k.What, "memory.") || strings.HasPrefix(k.What, "hugetlb.")
 	switch {
-	case err != nil || n == 0 || !bytes || k.what == "memory.oom.group":
+	case err != nil || n == 0 || !bytes || k.What == "memory.oom.group":
 		return value
 	case n%(1<<20) == 0:
 		return strconv.FormatInt(n>>20, 10) + "Mi"

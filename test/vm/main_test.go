@@ -16,18 +16,22 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
 )
 
-var agents = flag.String("agents", bed.Kubelet+","+bed.Nodeagent, "which agents to test, one after the other; what differs is shown when there are two")
+var (
+	agents   = flag.String("agents", bed.Kubelet+","+bed.Nodeagent, "which agents to test, one after the other")
+	factsDir = flag.String("facts", "", "a folder that keeps what was seen under each agent; one that is not tested now is compared as it was")
+)
 
 const (
 	namespace = bedtest.Namespace
 	// patience bounds what takes as long as the machine is slow.
-	patience = 5 * time.Minute
+	patience = 10 * time.Minute
 )
 
 var must = bedtest.Must
@@ -65,20 +69,32 @@ type under struct {
 // TestNode does the same under each agent, each in a fresh machine, and compares.
 func TestNode(t *testing.T) {
 	seen := map[string]facts{}
-	for agent := range strings.SplitSeq(*agents, ",") {
+	for _, agent := range []string{bed.Kubelet, bed.Nodeagent} {
+		if !wanted(agent) {
+			seen[agent] = load(t, *factsDir, agent)
+			continue
+		}
 		t.Run(agent, func(t *testing.T) {
 			u := &under{Node: up(t, agent), facts: facts{}}
+			seen[agent] = u.facts
 			t.Run("Cgroups", u.testCgroups)
 			t.Run("OOM", u.testOOM)
 			t.Run("Resize", u.testResize)
 			t.Run("AgentRestart", u.testAgentRestart)
 			t.Run("Reboot", u.testReboot)
-			seen[agent] = u.facts
-			t.Logf("settings of cgroups under %s:\n%s", agent, table(u.facts, u.facts))
+			if *factsDir != "" {
+				u.facts.save(t, *factsDir, agent)
+			}
 		})
 	}
-	if len(seen) == 2 {
+	if len(seen[bed.Kubelet]) > 0 && len(seen[bed.Nodeagent]) > 0 {
 		t.Run("Compare", func(t *testing.T) { compare(t, seen[bed.Kubelet], seen[bed.Nodeagent]) })
+		return
+	}
+	for agent, f := range seen {
+		if len(f) > 0 {
+			t.Logf("settings of cgroups under %s:\n%s", agent, table(f, f))
+		}
 	}
 }
 
@@ -136,11 +152,13 @@ func (n *Node) sh(t *testing.T, script string) string {
 	return out
 }
 
-// create makes a pod; it ends with the machine.
+// create makes a pod, unless an earlier test did; it ends with the machine.
 func (n *Node) create(t *testing.T, p *corev1.Pod) {
 	t.Helper()
 	_, err := n.Bed.Client().CoreV1().Pods(namespace).Create(t.Context(), p, metav1.CreateOptions{})
-	must(t, "creating pod "+p.Name, err)
+	if !apierrors.IsAlreadyExists(err) {
+		must(t, "creating pod "+p.Name, err)
+	}
 }
 
 func (n *Node) await(t *testing.T, name, what string, done func(*corev1.Pod) bool) *corev1.Pod {

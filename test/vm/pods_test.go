@@ -88,14 +88,16 @@ func (u *under) pods(t *testing.T) map[string]*corev1.Pod {
 		once := podOf("once", corev1.ResourceRequirements{})
 		once.Spec.RestartPolicy, once.Spec.Containers[0].Command = corev1.RestartPolicyNever, []string{"true"}
 		u.create(t, once)
-		u.await(t, "once", "done", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
-		u.steady = map[string]*corev1.Pod{static: nil}
+		steady := map[string]*corev1.Pod{static: nil}
 		for _, p := range steadyPods(t) {
 			u.create(t, p)
-			u.steady[p.Name] = nil
-			u.await(t, p.Name, "ready", bedtest.Ready)
+			steady[p.Name] = nil
 		}
-		u.await(t, static, "ready", bedtest.Ready)
+		u.await(t, "once", "done", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+		for name := range steady {
+			u.await(t, name, "ready", bedtest.Ready)
+		}
+		u.steady = steady
 	}
 	for name := range u.steady {
 		p, err := u.Bed.Client().CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
