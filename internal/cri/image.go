@@ -39,12 +39,12 @@ func (c *Client) imageStatus(ctx context.Context, ref string) (*runtimeapi.Image
 }
 
 // PullImage pulls an image for a pod and returns what to make a container from.
-// ref has a tag or a digest, userSpecified is what the pod says. There is no
-// deadline but ctx's: progress is the runtime's. auth may be nil. Failures have
-// reason ErrImagePull, or the one that the runtime names.
-func (c *Client) PullImage(ctx context.Context, p *corev1.Pod, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error) {
+// ref has a tag or a digest; auth may be nil. There is no deadline but ctx's:
+// progress is the runtime's. Failures have reason ErrImagePull, or the one that
+// the runtime names.
+func (c *Client) PullImage(ctx context.Context, p *corev1.Pod, ref string, auth *pod.RegistryAuth) (imageRef string, err error) {
 	req := &runtimeapi.PullImageRequest{
-		Image:         &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: userSpecified, Annotations: maps.Clone(p.Annotations)},
+		Image:         &runtimeapi.ImageSpec{Image: ref, Annotations: maps.Clone(p.Annotations)},
 		SandboxConfig: c.pullFor(p),
 	}
 	if auth != nil {

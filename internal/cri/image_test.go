@@ -40,11 +40,11 @@ func TestPullSaysWhoAsks(t *testing.T) {
 	p := thePod()
 	p.Annotations = map[string]string{"a": "b"}
 	auth := &pod.RegistryAuth{Username: "u", Password: "p", ServerAddress: "s", Auth: "x", IdentityToken: "i", RegistryToken: "r"}
-	ref, err := c.PullImage(t.Context(), p, "busybox:latest", "busybox", auth)
+	ref, err := c.PullImage(t.Context(), p, "busybox:latest", auth)
 	if err != nil || ref != "sha256:1" {
 		t.Fatal(ref, err)
 	}
-	image := &runtimeapi.ImageSpec{Image: "busybox:latest", UserSpecifiedImage: "busybox", Annotations: p.Annotations}
+	image := &runtimeapi.ImageSpec{Image: "busybox:latest", Annotations: p.Annotations}
 	want := &runtimeapi.AuthConfig{Username: "u", Password: "p", ServerAddress: "s", Auth: "x", IdentityToken: "i", RegistryToken: "r"}
 	if diff := cmp.Diff(image, rt.asked.GetImage(), protocmp.Transform()) + cmp.Diff(want, rt.asked.GetAuth(), protocmp.Transform()); diff != "" {
 		t.Error(diff)
@@ -55,7 +55,7 @@ func TestPullSaysWhoAsks(t *testing.T) {
 	}
 	no := false
 	p.Spec.HostUsers = &no // there is no sandbox for this one yet
-	if _, err = c.PullImage(t.Context(), p, "busybox:latest", "busybox", nil); err != nil || rt.asked.Auth != nil {
+	if _, err = c.PullImage(t.Context(), p, "busybox:latest", nil); err != nil || rt.asked.Auth != nil {
 		t.Errorf("anonymously: %v, shown %v", err, rt.asked.GetAuth())
 	}
 	if sb := rt.asked.GetSandboxConfig(); sb.GetMetadata().GetNamespace() != p.Namespace || sb.GetAnnotations()["a"] != "b" {
@@ -70,7 +70,7 @@ func TestPullFailureNamesItself(t *testing.T) {
 		"no luck":                        "ErrImagePull",
 	} {
 		rt := &puller{fails: status.Error(codes.Unknown, text)}
-		_, err := cri.NewWithConns(rt, rt, cri.Config{}, zap.NewNop()).PullImage(t.Context(), thePod(), "a:1", "a:1", nil)
+		_, err := cri.NewWithConns(rt, rt, cri.Config{}, zap.NewNop()).PullImage(t.Context(), thePod(), "a:1", nil)
 		reasonIs(t, err, want)
 	}
 }

@@ -40,14 +40,14 @@ func (p *Puller) recorded(ctx context.Context, w *want, credentials []Credential
 // try pulls with one credential after the other.
 func (p *Puller) try(ctx context.Context, w *want, credentials []Credential) (ref string, used int, err error) {
 	if len(credentials) == 0 {
-		if ref, err = p.service.PullImage(ctx, w.pod, w.name, w.image, nil); err != nil {
+		if ref, err = p.service.PullImage(ctx, w.pod, w.name, nil); err != nil {
 			return "", 0, refused([]error{err})
 		}
 		return ref, anonymous, nil
 	}
 	var errs []error
 	for i := range credentials {
-		if ref, err = p.service.PullImage(ctx, w.pod, w.name, w.image, &credentials[i].Auth); err == nil {
+		if ref, err = p.service.PullImage(ctx, w.pod, w.name, &credentials[i].Auth); err == nil {
 			return ref, i, nil
 		}
 		errs = append(errs, err)

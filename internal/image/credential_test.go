@@ -26,7 +26,7 @@ type guarded struct {
 	spoil func()   // at each pull, before it ends
 }
 
-func (g *guarded) PullImage(ctx context.Context, p *corev1.Pod, ref, user string, auth *pod.RegistryAuth) (string, error) {
+func (g *guarded) PullImage(ctx context.Context, p *corev1.Pod, ref string, auth *pod.RegistryAuth) (string, error) {
 	shown := ""
 	if auth != nil {
 		shown = auth.Password
@@ -34,7 +34,7 @@ func (g *guarded) PullImage(ctx context.Context, p *corev1.Pod, ref, user string
 	g.mu.Lock()
 	g.asked = append(g.asked, shown)
 	g.mu.Unlock()
-	id, err := g.registry.PullImage(ctx, p, ref, user, auth)
+	id, err := g.registry.PullImage(ctx, p, ref, auth)
 	if g.spoil != nil {
 		g.spoil()
 	}

@@ -18,8 +18,8 @@ type Service interface {
 	// ImagePresent looks for an image. imageRef is what a container is made from.
 	ImagePresent(ctx context.Context, ref string) (imageRef string, size int64, ok bool, err error)
 	// PullImage pulls an image for a pod and returns what a container is made from.
-	// userSpecified is the reference as the pod has it; auth may be nil.
-	PullImage(ctx context.Context, p *corev1.Pod, ref, userSpecified string, auth *pod.RegistryAuth) (imageRef string, err error)
+	// auth may be nil.
+	PullImage(ctx context.Context, p *corev1.Pod, ref string, auth *pod.RegistryAuth) (imageRef string, err error)
 }
 
 // Puller makes images present. It is safe for concurrent use.

@@ -37,7 +37,7 @@ func (r *registry) ImagePresent(_ context.Context, ref string) (string, int64, b
 	return "sha256:" + ref, 7, r.present[ref], nil
 }
 
-func (r *registry) PullImage(ctx context.Context, _ *corev1.Pod, ref, _ string, auth *pod.RegistryAuth) (string, error) {
+func (r *registry) PullImage(ctx context.Context, _ *corev1.Pod, ref string, _ *pod.RegistryAuth) (string, error) {
 	r.mu.Lock()
 	r.pulls = append(r.pulls, ref)
 	r.now++
@@ -286,7 +286,7 @@ func TestPanicEndsThePullAlone(t *testing.T) {
 
 type panics struct{ Service }
 
-func (panics) PullImage(context.Context, *corev1.Pod, string, string, *pod.RegistryAuth) (string, error) {
+func (panics) PullImage(context.Context, *corev1.Pod, string, *pod.RegistryAuth) (string, error) {
 	panic("bug")
 }
 

@@ -89,9 +89,11 @@ func startsMeanwhile(t *testing.T) {
 	b := shared.Bed(t)
 	f := newFaulty(t, b)
 	var idle, beside []time.Duration
-	tell(t, b, bedtest.NewPod("warm", 0, bedtest.Obeys)).ready()
-	for round := range *rounds {
-		idle = append(idle, starts(t, b, fmt.Sprint("idle-", round))...)
+	for i := range 3 {
+		tell(t, b, bedtest.NewPod(fmt.Sprint("warm-", i), 0, bedtest.Obeys)).ready()
+	}
+	alone := func(round int) { idle = append(idle, starts(t, b, fmt.Sprint("idle-", round))...) }
+	crowded := func(round int) {
 		image := f.push(fmt.Sprint("meanwhile:", round))
 		t.Run(fmt.Sprint("beside-", round), func(t *testing.T) { // its pods are deleted at its end
 			queue(t, b, f, fmt.Sprint("wait-", round), image)
@@ -99,6 +101,15 @@ func startsMeanwhile(t *testing.T) {
 			f.set(faults{status: http.StatusServiceUnavailable})
 		})
 		settled(t, b)
+	}
+	for round := range *rounds {
+		order := []func(int){alone, crowded}
+		if round%2 == 1 { // what the machine does else must not fall on one of them
+			slices.Reverse(order)
+		}
+		for _, measure := range order {
+			measure(round)
+		}
 	}
 	t.Logf("start of a pod whose image is there, %d each, p50 (p90): idle %s (%s), beside %d pods that wait for an image %s (%s)",
 		len(idle), quantile(idle, 50), quantile(idle, 90), crowd, quantile(beside, 50), quantile(beside, 90))
@@ -130,7 +141,7 @@ func settled(t *testing.T, b *bed.Bed, prefixes ...string) {
 		list, err := pods.List(t.Context(), metav1.ListOptions{})
 		must(t, "listing the pods", err)
 		left := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
-			return p.Name == "warm" || len(prefixes) > 0 && !strings.HasPrefix(p.Name, prefixes[0])
+			return strings.HasPrefix(p.Name, "warm-") || len(prefixes) > 0 && !strings.HasPrefix(p.Name, prefixes[0])
 		})
 		if len(left) == 0 {
 			return

@@ -41,7 +41,7 @@ func checkImages(b *bench) {
 	if ok {
 		b.t.Error("an image that cannot exist is present")
 	}
-	_, err = b.c.PullImage(b.t.Context(), b.pod, "registry.invalid/none:none", "", nil)
+	_, err = b.c.PullImage(b.t.Context(), b.pod, "registry.invalid/none:none", nil)
 	b.reason(err, "ErrImagePull")
 }
 

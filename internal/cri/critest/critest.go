@@ -89,7 +89,7 @@ func newBench(t *testing.T, c *cri.Client, image string) *bench {
 	ref, _, ok, err := c.ImagePresent(t.Context(), image)
 	b.no(err)
 	if !ok {
-		ref, err = c.PullImage(t.Context(), &corev1.Pod{}, image, image, nil)
+		ref, err = c.PullImage(t.Context(), &corev1.Pod{}, image, nil)
 		b.no(err)
 	}
 	b.image = pod.Image{Name: image, Ref: ref, UserSpecified: image}
