@@ -13,10 +13,12 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"nodeagent.dev/nodeagent/internal/agent/inspect"
+	"nodeagent.dev/nodeagent/internal/cgroup"
 	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/cri"
 	"nodeagent.dev/nodeagent/internal/events"
@@ -68,6 +70,11 @@ func Run(ctx context.Context, cfg *config.Config, version string) error {
 	defer func() { _ = runtime.Close() }()
 
 	p := parts{cfg: cfg, log: log, levels: levels, api: api, metrics: m, runtime: runtime, spec: spec, logs: logs, messages: messages, version: version}
+	limits, swap, err := p.nodeLimits()
+	if err != nil {
+		return err
+	}
+	p.limits, spec.fixed.Memory = limits, memoryPolicy(cfg, limits, swap)
 	return p.run(ctx)
 }
 
@@ -85,6 +92,8 @@ type parts struct {
 	logs     *podlogs.Reader
 	messages *termination.Files
 	version  string
+	// limits is what of the node pods and daemons may use.
+	limits cgroup.NodeLimits
 	// sup is set once the runtime has answered for the first time.
 	sup atomic.Pointer[lifecycle.Supervisor]
 }
@@ -156,9 +165,22 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	hints, listings := make(chan pod.Hint, 256), make(chan []pod.Listing, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	store := p.newStore(ctx, hints)
-	deps, err := p.workerDeps(rt, n, store, recorder)
+	cgroups, err := cgroup.New(cgroupConfig(p.cfg, rt.cgroupDriver), p.log.Named("cgroup"))
 	if err != nil {
 		return err
+	}
+	again, err := p.enforce(ctx, cgroups, recorder)
+	if err != nil {
+		return err
+	}
+	group.Go(again)
+	group.Go(func() error { return p.settle(ctx, cgroups) })
+	deps, err := p.workerDeps(ctx, rt, cgroups, n, store, recorder)
+	if err != nil {
+		return err
+	}
+	if text := p.spec.resolv.CheckLimits(p.cfg.DNS.Domain); text != "" {
+		recorder.NodeEvent(corev1.EventTypeWarning, "CheckLimitsForResolvConf", text)
 	}
 	group.Go(func() error { return store.Run(ctx) })
 	verdicts := make(chan types.UID)

@@ -27,53 +27,6 @@ import (
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
-func TestParseResolvConf(t *testing.T) {
-	for name, c := range map[string]struct{ file, want string }{
-		"empty":                      {"", "[] [] []"},
-		"usual":                      {"nameserver 10.0.0.1\nnameserver fd00::1\nsearch a.b b\noptions ndots:5 edns0\n", "[10.0.0.1 fd00::1] [a.b b] [ndots:5 edns0]"},
-		"no line end":                {"nameserver 10.0.0.1", "[10.0.0.1] [] []"},
-		"windows line ends":          {"nameserver 10.0.0.1\r\nsearch a\r\n", "[10.0.0.1] [a] []"},
-		"comments":                   {"# nameserver 1\n; nameserver 2\nnameserver 3 # x\n", "[3] [] []"},
-		"tabs and spaces":            {" \tnameserver\t 10.0.0.1  \n", "[10.0.0.1] [] []"},
-		"the last search wins":       {"search a b\nsearch c\n", "[] [c] []"},
-		"domain after search":        {"search a b\ndomain c\n", "[] [c] []"},
-		"an empty search":            {"search a\nsearch\n", "[] [] []"},
-		"options add up":             {"options ndots:2 rotate\noptions timeout:1\n", "[] [] [ndots:2 rotate timeout:1]"},
-		"the last value of one wins": {"options ndots:2 rotate\noptions ndots:5\n", "[] [] [ndots:5 rotate]"},
-		"dots at the end":            {"search a.b. c. .\n", "[] [a.b c .] []"},
-		"not understood":             {"nameserver\nsortlist 1\nNAMESERVER 2\nlookup file bind\n", "[] [] []"},
-		"a very long line":           {"search " + strings.Repeat("x", 1<<17) + "\nnameserver 1\nsearch a", "[1] [a] []"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := parseResolvConf([]byte(c.file))
-			if got := fmt.Sprint(d.Servers, " ", d.Searches, " ", d.Options); got != c.want {
-				t.Errorf("got %s, want %s", got, c.want)
-			}
-		})
-	}
-}
-
-func FuzzParseResolvConf(f *testing.F) {
-	f.Add([]byte("nameserver 10.0.0.1\nsearch a. . b\noptions ndots:5 ndots:2 #x\n;y"))
-	f.Add([]byte("options :\noptions : ::\ndomain"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		d := parseResolvConf(data)
-		names := map[string]bool{}
-		for _, o := range d.Options {
-			name, _, _ := strings.Cut(o, ":")
-			if names[name] {
-				t.Errorf("option %q is there twice in %q", name, d.Options)
-			}
-			names[name] = true
-		}
-		for _, word := range slices.Concat(d.Servers, d.Searches, d.Options) {
-			if strings.ContainsAny(word, " \t\r\n#;") {
-				t.Errorf("a word is %q", word)
-			}
-		}
-	})
-}
-
 func TestThresholds(t *testing.T) {
 	for value, want := range map[string]node.Threshold{
 		"": {}, "0%": {}, "100%": {}, "100Mi": {Bytes: 100 << 20}, "1G": {Bytes: 1e9}, "10%": {Fraction: 0.1}, "12.5%": {Fraction: 0.125},

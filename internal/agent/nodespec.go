@@ -3,39 +3,58 @@ package agent
 import (
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/opencontainers/cgroups"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
+	"nodeagent.dev/nodeagent/internal/cgroup"
 	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/resolver"
 )
 
 // nodeSpec is what CRI messages depend on beside the pod.
 type nodeSpec struct {
 	fixed  containerspec.Node
-	resolv string
-	log    *zap.Logger
+	resolv *resolver.File
 	node   atomic.Pointer[nodeFacts]
 }
 
 func newNodeSpec(cfg *config.Config, log *zap.Logger) *nodeSpec {
 	thermal, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
 	return &nodeSpec{
-		log: log, resolv: cfg.DNS.ResolvConf,
+		resolv: resolver.NewFile(cfg.DNS.ResolvConf),
 		fixed: containerspec.Node{
 			Name: cfg.NodeName, LogRoot: cfg.PodLogsDir,
 			ClusterDNS: cfg.DNS.ClusterDNS, ClusterDomain: cfg.DNS.Domain,
 			MemoryCapacity: totalMemory(log), SeccompRoot: filepath.Join(cfg.RootDir, "seccomp"),
-			HugePageSizes: cgroups.HugePageSizes(), OOMKillGroup: cgroups.IsCgroup2UnifiedMode(),
-			NoMemoryQoS: !cfg.Features.Enabled("MemoryQoS"), CgroupV1: !cgroups.IsCgroup2UnifiedMode(),
+			HugePageSizes: cgroups.HugePageSizes(), OOMKillGroup: killsGroups(cfg),
+			CPU:            containerspec.CPUPolicy{NoQuota: !cfg.Cgroup.CPUQuota, Period: cfg.Cgroup.CPUPeriod},
+			SeccompDefault: cfg.Pods.SeccompDefault,
+			NoMemoryQoS:    !cfg.Features.Enabled("MemoryQoS"), CgroupV1: !cgroups.IsCgroup2UnifiedMode(),
 			MaskedPaths: thermal, NoSwap: swapController(), SELinux: hasSELinux(),
 		},
+	}
+}
+
+// killsGroups reports whether a container that is out of memory loses all of its
+// processes at once, which the kernel can do with cgroup v2.
+func killsGroups(cfg *config.Config) bool {
+	single := cfg.Memory.SingleProcessOOMKill
+	return cgroups.IsCgroup2UnifiedMode() && (single == nil || !*single)
+}
+
+// memoryPolicy is how the memory of containers is protected, slowed down and
+// swapped. limits is what all pods together may have.
+func memoryPolicy(cfg *config.Config, limits cgroup.NodeLimits, swap int64) containerspec.MemoryPolicy {
+	allocatable := limits.Allocatable()[corev1.ResourceMemory]
+	return containerspec.MemoryPolicy{
+		LimitedSwap: cfg.Memory.LimitedSwap, SwapCapacity: swap,
+		TieredReservation: cfg.Memory.TieredReservation, ThrottlingFactor: cfg.Memory.ThrottlingFactor,
+		Allocatable: allocatable.Value(), PageSize: int64(os.Getpagesize()),
 	}
 }
 
@@ -64,8 +83,8 @@ type nodeFacts interface {
 // follow takes what may change about the node from where it is known.
 func (s *nodeSpec) follow(n nodeFacts) { s.node.Store(&n) }
 
-// get returns the node as it is now. The resolver's file is read each time: a
-// new lease may have changed it, and a pod start is rare beside that.
+// get returns the node as it is now. The resolver's file is looked at each time: a
+// new lease may have changed it.
 func (s *nodeSpec) get() containerspec.Node {
 	n := s.fixed
 	if facts := s.node.Load(); facts != nil {
@@ -73,63 +92,12 @@ func (s *nodeSpec) get() containerspec.Node {
 		n.HostIPs, n.RecursiveReadOnly = now.HostIPs, now.RecursiveReadOnly
 		n.Allocatable = (*facts).Allocatable()
 	}
-	if s.resolv == "" {
-		return n
-	}
-	data, err := os.ReadFile(s.resolv)
+	// A file that cannot be read is no reason to give pods another resolver: they
+	// would keep it for all their lives.
+	dns, err := s.resolv.DNS()
 	if err != nil {
-		s.log.Warn("cannot read the node's resolver file (resolvConf); pods get no resolver of the node", zap.Error(err))
-		return n
+		dns = &containerspec.DNS{Err: err}
 	}
-	dns := parseResolvConf(data)
-	n.HostDNS = &dns
+	n.HostDNS = dns
 	return n
-}
-
-// parseResolvConf reads resolv.conf(5): the last search or domain line wins,
-// options add up, what is not understood is passed over.
-func parseResolvConf(data []byte) containerspec.DNS {
-	var dns containerspec.DNS
-	for text := range strings.Lines(string(data)) {
-		line, _, _ := strings.Cut(text, "#")
-		line, _, _ = strings.Cut(line, ";")
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
-		}
-		switch rest := words[1:]; words[0] {
-		case "nameserver":
-			dns.Servers = append(dns.Servers, rest[:min(len(rest), 1)]...)
-		case "search", "domain":
-			dns.Searches = nil
-			for _, s := range rest {
-				dns.Searches = append(dns.Searches, domain(s))
-			}
-		case "options":
-			for _, o := range rest {
-				dns.Options = setOption(dns.Options, o)
-			}
-		}
-	}
-	return dns
-}
-
-// domain leaves out the dot at the end, so that a domain counts once however it
-// is written. The root stays what it is.
-func domain(s string) string {
-	if s == "." {
-		return s
-	}
-	return strings.TrimSuffix(s, ".")
-}
-
-// setOption adds an option, in place of one of the same name ("ndots:2").
-func setOption(options []string, option string) []string {
-	name, _, _ := strings.Cut(option, ":")
-	i := slices.IndexFunc(options, func(o string) bool { n, _, _ := strings.Cut(o, ":"); return n == name })
-	if i < 0 {
-		return append(options, option)
-	}
-	options[i] = option
-	return options
 }

@@ -29,6 +29,7 @@ import (
 	"nodeagent.dev/nodeagent/internal/source/apiserver"
 	"nodeagent.dev/nodeagent/internal/source/file"
 	"nodeagent.dev/nodeagent/internal/termination"
+	"nodeagent.dev/nodeagent/internal/userns"
 	"nodeagent.dev/nodeagent/internal/volume"
 	"nodeagent.dev/nodeagent/internal/volume/builtin"
 )
@@ -108,7 +109,7 @@ func newLogs(cfg *config.Config, log *zap.Logger) (*podlogs.Reader, *termination
 }
 
 // workerDeps builds what the pod workers work with.
-func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.Store, recorder *events.Recorder) (lifecycle.Deps, error) {
+func (p *parts) workerDeps(ctx context.Context, rt runtimeFacts, cgroups *cgroup.Manager, n *node.Registrar, store *objects.Store, recorder *events.Recorder) (lifecycle.Deps, error) {
 	cfg := p.cfg
 	images, err := image.New(image.Config{
 		PullQPS: float64(cfg.Images.PullQPS), PullBurst: cfg.Images.PullBurst,
@@ -121,15 +122,15 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.St
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
-	cgroups, err := cgroup.New(cgroupConfig(cfg, rt.cgroupDriver), p.log.Named("cgroup"))
-	if err != nil {
-		return lifecycle.Deps{}, err
-	}
 	logs, err := podlogs.New(podlogs.Config{PodsDir: cfg.PodLogsDir, LinksDir: containerLogsDir})
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
 	hosts, err := etchosts.New(etchosts.Config{RootDir: cfg.RootDir})
+	if err != nil {
+		return lifecycle.Deps{}, err
+	}
+	users, err := userns.New(ctx, userns.Config{RootDir: cfg.RootDir, IDsPerPod: cfg.Pods.IDsPerPod, MaxPods: cfg.Node.MaxPods}, p.log.Named("userns"))
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
@@ -142,14 +143,15 @@ func (p *parts) workerDeps(rt runtimeFacts, n *node.Registrar, store *objects.St
 		now.RuntimeName = rt.name
 		return now
 	}
+	granting := grants{Cgroups: cgroups, classes: store.RuntimeHandler, users: users, handlers: func() []pod.RuntimeHandler { return rt.handlers }}
 	return lifecycle.Deps{
-		Observer: p.runtime, Sandboxes: p.runtime, Containers: p.runtime,
+		Observer: p.runtime, Sandboxes: sandboxes{Sandboxes: p.runtime, node: p.spec.get, events: recorder}, Containers: p.runtime,
 		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}),
 		Givens: givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages,
 			objects: store, standalone: p.api.main == nil, volumes: volumes, node: nodeNow, spec: p.spec.get},
 		Images:      images,
 		Allocations: allocations, Resizer: resize.New(podCgroups{cgroups}, p.runtime, p.log.Named("resize")),
-		OnNode: lifecycle.OnNode{Volumes: volumes, Cgroups: cgroups, Logs: logs, Leftovers: func() []pod.Ref {
+		OnNode: lifecycle.OnNode{Volumes: volumes, Cgroups: granting, Logs: logs, Leftovers: func() []pod.Ref {
 			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
 		}},
 		Events: recorder, Hooks: p.metrics.hooks(), Node: nodeNow, Log: p.log.Named("pod"),

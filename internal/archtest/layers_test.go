@@ -29,6 +29,8 @@ func helpers() map[string][]string {
 		// small Config of its own.
 		"config":     {"agent", "cmd"},
 		"checkpoint": {"allocation", "node", "agent"},
+		// Whoever keeps files of pods walks to them in the same way.
+		"safedir": {"etchosts", "podlogs", "termination", "userns"},
 	}
 }
 

@@ -28,6 +28,9 @@ func Container(req pod.ContainerRequest, node Node) (*runtimeapi.ContainerConfig
 	if err != nil {
 		return nil, err
 	}
+	for _, m := range mounted { // files have the owners in the pod that they have on the node
+		m.UidMappings, m.GidMappings = idMappings(req.Sandbox.Grant.UserIDs), idMappings(req.Sandbox.Grant.UserIDs)
+	}
 	security, err := containerSecurity(&req, &node)
 	if err != nil {
 		return nil, err

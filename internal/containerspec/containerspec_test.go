@@ -197,6 +197,16 @@ func wantFailure(t *testing.T, name string, err error, reason, text string) {
 	}
 }
 
+// A pod would keep wrong settings for all its life.
+func TestNoSandboxWithoutTheNodesResolver(t *testing.T) {
+	for _, policy := range []corev1.DNSPolicy{corev1.DNSDefault, corev1.DNSClusterFirst, corev1.DNSNone} {
+		p, n := testPod(), node()
+		p.Spec.DNSPolicy, n.HostDNS = policy, &DNS{Err: errors.New("open /run/r.conf: no such file or directory")}
+		_, err := Sandbox(pod.SandboxRequest{Pod: p}, n)
+		wantFailure(t, string(policy), err, "CreatePodSandboxError", "open /run/r.conf: no such file or directory")
+	}
+}
+
 func TestDNS(t *testing.T) {
 	two := "2"
 	for _, c := range []struct {
@@ -239,6 +249,43 @@ func TestDNS(t *testing.T) {
 		c.edit(p, &n)
 		if d := cmp.Diff(c.want, dnsConfig(p, &n), protocmp.Transform()); d != "" {
 			t.Errorf("%s: %s", c.name, d)
+		}
+	}
+}
+
+func TestUsersOfItsOwn(t *testing.T) {
+	p := testPod()
+	p.Spec.HostUsers = new(bool)
+	_, err := Sandbox(pod.SandboxRequest{Pod: p}, node())
+	wantFailure(t, "no IDs", err, "CreatePodSandboxError", "not what it was granted")
+	grant := pod.Grant{UserIDs: &pod.IDRange{First: 131072, Length: 65536}}
+	_, err = Sandbox(pod.SandboxRequest{Pod: testPod(), Grant: grant}, node())
+	wantFailure(t, "IDs not asked for", err, "CreatePodSandboxError", "not what it was granted")
+	sandbox, err := Sandbox(pod.SandboxRequest{Pod: p, Grant: grant}, node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []*runtimeapi.IDMapping{{HostId: 131072, Length: 65536}}
+	want := &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: ids, Gids: ids}
+	if d := cmp.Diff(want, sandbox.Linux.SecurityContext.NamespaceOptions.UsernsOptions, protocmp.Transform()); d != "" {
+		t.Error(d)
+	}
+	c, err := Container(pod.ContainerRequest{
+		Sandbox: pod.SandboxRequest{Pod: p, Grant: grant}, Container: &p.Spec.Containers[0], HostsFile: "/h",
+		Volumes: pod.Volumes{"data": {HostPath: "/v"}},
+	}, node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, c.Linux.SecurityContext.NamespaceOptions.UsernsOptions, protocmp.Transform()); d != "" {
+		t.Error(d)
+	}
+	if len(c.Mounts) == 0 {
+		t.Error("no mounts")
+	}
+	for _, m := range c.Mounts {
+		if d := cmp.Diff(ids, m.UidMappings, protocmp.Transform()) + cmp.Diff(ids, m.GidMappings, protocmp.Transform()); d != "" {
+			t.Errorf("%s: %s", m.ContainerPath, d)
 		}
 	}
 }

@@ -11,6 +11,8 @@ type DNS struct {
 	Servers  []string
 	Searches []string
 	Options  []string
+	// Err is why it could not be read. No sandbox is made then.
+	Err error
 }
 
 // CPUPolicy is how limits of CPU are enforced.

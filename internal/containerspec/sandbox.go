@@ -18,8 +18,11 @@ func Sandbox(req pod.SandboxRequest, node Node) (*runtimeapi.PodSandboxConfig, e
 	if p == nil {
 		return nil, sandboxFailure("cannot make a sandbox: no pod was given")
 	}
-	if p.Spec.HostUsers != nil && !*p.Spec.HostUsers {
-		return nil, sandboxFailure("pod %q asks for hostUsers: false, which this agent does not support yet", p.Name)
+	if pod.OwnUsers(p) != (req.Grant.UserIDs != nil) { // it must not get the node's for want of own ones
+		return nil, sandboxFailure("pod %q asks for hostUsers: %t, and that is not what it was granted", p.Name, !pod.OwnUsers(p))
+	}
+	if dns := node.HostDNS; dns != nil && dns.Err != nil { // of whatever DNS policy, as in the kubelet
+		return nil, &pod.Failure{Reason: reasonSandbox, Message: dns.Err.Error(), Err: dns.Err}
 	}
 	host, err := kernelHostname(p, node.ClusterDomain)
 	if err != nil {
@@ -120,7 +123,7 @@ func sandboxLinux(req pod.SandboxRequest, node *Node) (*runtimeapi.LinuxPodSandb
 	}
 	// The kubelet sets namespaces only for a pod with a security context; the
 	// API server gives every pod one, and a manifest without means the same.
-	sec.NamespaceOptions = namespaces(p)
+	sec.NamespaceOptions = namespaces(&req)
 	sc := p.Spec.SecurityContext
 	if sc == nil {
 		return out, nil
@@ -149,12 +152,10 @@ func sysctlName(name string) string {
 }
 
 // namespaces are the pod's; a container has a PID namespace of its own unless
-// the pod shares one. The users are the node's, which the kubelet says aloud.
-func namespaces(p *corev1.Pod) *runtimeapi.NamespaceOption {
-	o := &runtimeapi.NamespaceOption{
-		Pid:           runtimeapi.NamespaceMode_CONTAINER,
-		UsernsOptions: &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE},
-	}
+// the pod shares one.
+func namespaces(req *pod.SandboxRequest) *runtimeapi.NamespaceOption {
+	p := req.Pod
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER, UsernsOptions: users(req.Grant.UserIDs)}
 	if p.Spec.HostNetwork {
 		o.Network = runtimeapi.NamespaceMode_NODE
 	}
@@ -168,6 +169,22 @@ func namespaces(p *corev1.Pod) *runtimeapi.NamespaceOption {
 		o.Pid = runtimeapi.NamespaceMode_POD
 	}
 	return o
+}
+
+// users are the node's, which the kubelet says aloud, or a pod's own.
+func users(own *pod.IDRange) *runtimeapi.UserNamespace {
+	if own == nil {
+		return &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE}
+	}
+	return &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: idMappings(own), Gids: idMappings(own)}
+}
+
+// idMappings are nil for the node's IDs.
+func idMappings(own *pod.IDRange) []*runtimeapi.IDMapping {
+	if own == nil {
+		return nil
+	}
+	return []*runtimeapi.IDMapping{{HostId: own.First, ContainerId: 0, Length: own.Length}}
 }
 
 // sandboxResources are the sums over the pod, without its overhead.

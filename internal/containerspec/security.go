@@ -59,7 +59,7 @@ func containerSecurity(req *pod.ContainerRequest, node *Node) (*runtimeapi.Linux
 // containerNamespaces are the pod's. A container that is to see the processes of
 // another one does so, unless it sees them anyway.
 func containerNamespaces(req *pod.ContainerRequest) *runtimeapi.NamespaceOption {
-	o := namespaces(req.Sandbox.Pod)
+	o := namespaces(&req.Sandbox)
 	if req.TargetID != "" && o.Pid == runtimeapi.NamespaceMode_CONTAINER {
 		o.Pid, o.TargetId = runtimeapi.NamespaceMode_TARGET, req.TargetID
 	}

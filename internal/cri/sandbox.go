@@ -19,15 +19,9 @@ func (c *Client) CreateSandbox(ctx context.Context, req pod.SandboxRequest) (str
 	if err != nil {
 		return "", err
 	}
-	if class := req.Pod.Spec.RuntimeClassName; class != nil && *class != "" {
-		return "", &pod.Failure{
-			Reason:  reasonCreateSandbox,
-			Message: fmt.Sprintf("pod %q asks for runtimeClassName %q, which this agent does not support yet", req.Pod.Name, *class),
-		}
-	}
 	// Setting up a pod's network may take long; the kubelet waits twice as long too.
 	resp, err := call(ctx, c, "run_podsandbox", 2*c.cfg.RequestTimeout, c.runtime.RunPodSandbox,
-		&runtimeapi.RunPodSandboxRequest{Config: cfg})
+		&runtimeapi.RunPodSandboxRequest{Config: cfg, RuntimeHandler: req.Grant.RuntimeHandler})
 	if err != nil {
 		if id := c.reservedSandbox(ctx, err, req); id != "" {
 			return id, nil

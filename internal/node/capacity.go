@@ -116,3 +116,12 @@ func dropHugePages(list corev1.ResourceList) {
 func isHugePages(name corev1.ResourceName) bool {
 	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
 }
+
+// Totals are the capacity of a machine and what of it pods may have, before the API
+// server has anything to add.
+func Totals(r Resources, m MachineFacts) (capacity, allocatable corev1.ResourceList) {
+	var res Result
+	res.Node = &corev1.Node{}
+	buildResources(&res, &Config{Resources: r}, m)
+	return res.Node.Status.Capacity, res.Node.Status.Allocatable
+}

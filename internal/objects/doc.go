@@ -1,15 +1,16 @@
-// Package objects keeps what pods of this node refer to, and the Services of the
-// cluster, as the API server has them.
+// Package objects keeps what pods of this node refer to, and the Services and
+// RuntimeClasses of the cluster, as the API server has them.
 //
 // Owns: the watches of these objects and the copies that the watches keep.
 // Consumes: list and watch of single ConfigMaps and Secrets (the node authorizer
 // allows a node no more than metadata.name=<name> of what its pods name), and of
-// the Services of all namespaces that have an address (spec.clusterIP!=None).
-// Publishes: [Store.ConfigMap], [Store.Secret], [Store.Services], and
-// [Deps.Changed] for the pods that an object matters to.
+// the Services of all namespaces that have an address (spec.clusterIP!=None), and of
+// all RuntimeClasses.
+// Publishes: [Store.ConfigMap], [Store.Secret], [Store.Services],
+// [Store.RuntimeHandler], and [Deps.Changed] for the pods that an object matters to.
 //
 //	Want, Drop ─> refs ─first, last─> Run ─> one reflector per object ─> entry ─> Changed
-//	                                    └──> one reflector of services ─> snapshot
+//	                                    └──> one reflector of services, one of classes ─> snapshot
 //
 // An object is watched while at least one pod wants it; one that is immutable is
 // read once and kept. Watched objects cost a few goroutines each, and one stream of

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -247,6 +248,10 @@ func trim(obj any) (metav1.Object, error) {
 		t.ManagedFields = nil
 		return &t, nil
 	case *corev1.Service:
+		t := *o
+		t.ManagedFields = nil
+		return &t, nil
+	case *nodev1.RuntimeClass:
 		t := *o
 		t.ManagedFields = nil
 		return &t, nil

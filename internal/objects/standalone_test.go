@@ -43,10 +43,15 @@ func TestStandalone(t *testing.T) {
 	_, configMapErr := s.ConfigMap(t.Context(), "ns", "a")
 	_, secretErr := s.Secret(t.Context(), "ns", "s")
 	_, servicesErr := s.Services(t.Context())
-	for _, err := range []error{configMapErr, secretErr, servicesErr} {
+	kata := "kata"
+	_, classErr := s.RuntimeHandler(t.Context(), &kata)
+	for _, err := range []error{configMapErr, secretErr, servicesErr, classErr} {
 		if !errors.Is(err, ErrNoServer) {
 			t.Errorf("got %v", err)
 		}
+	}
+	if handler, err := s.RuntimeHandler(t.Context(), nil); handler != "" || err != nil {
+		t.Errorf("got %q, %v", handler, err)
 	}
 	s.Drop("p")
 	ctx, cancel := context.WithCancel(t.Context())

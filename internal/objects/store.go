@@ -3,18 +3,21 @@ package objects
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 )
 
 // ErrNoServer is why a node without an API server has no objects.
-var ErrNoServer = errors.New("this node runs without an API server (no --kubeconfig is given), so it knows no ConfigMaps, Secrets and Services")
+var ErrNoServer = errors.New("this node runs without an API server (no --kubeconfig is given), so it knows no ConfigMaps, Secrets, Services and RuntimeClasses")
 
 // Deps is what a Store needs beside the client.
 type Deps struct {
@@ -29,7 +32,8 @@ type Store struct {
 	client   kubernetes.Interface // nil: there is no API server
 	deps     Deps
 	log      *zap.Logger
-	services *services
+	services *collection[*corev1.Service]
+	classes  *collection[*nodev1.RuntimeClass]
 	// wake holds one hint that there is something in unstarted.
 	wake chan struct{}
 
@@ -56,7 +60,8 @@ type key struct {
 func New(client kubernetes.Interface, deps Deps, log *zap.Logger) *Store {
 	return &Store{
 		client: client, deps: deps, log: log,
-		services:  newServices(log),
+		services:  newCollection[*corev1.Service]("services", log),
+		classes:   newCollection[*nodev1.RuntimeClass]("runtime classes", log),
 		wake:      make(chan struct{}, 1),
 		pods:      map[types.UID]wants{},
 		entries:   map[key]*entry{},
@@ -74,6 +79,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { s.watchServices(ctx) })
+	running.Go(func() { s.watchClasses(ctx) })
 	for {
 		for e := range maps.Keys(s.takeUnstarted()) {
 			running.Go(func() { s.watchEntry(ctx, e) })
@@ -201,4 +207,25 @@ func (s *Store) Services(ctx context.Context) ([]*corev1.Service, error) {
 		return nil, ErrNoServer
 	}
 	return s.services.all(ctx)
+}
+
+// RuntimeHandler returns the runtime's handler for a pod's runtimeClassName, "" for a
+// pod that names no class. It waits for the first full list of RuntimeClasses until ctx
+// ends; the error then says what kept it away. For a class that does not exist it
+// satisfies apierrors.IsNotFound and has the kubelet's words.
+func (s *Store) RuntimeHandler(ctx context.Context, class *string) (string, error) {
+	if class == nil || *class == "" {
+		return "", nil
+	}
+	if s.client == nil {
+		return "", fmt.Errorf("failed to lookup RuntimeClass %s: %w", *class, ErrNoServer)
+	}
+	found, ok, err := s.classes.one(ctx, types.NamespacedName{Name: *class})
+	if err != nil {
+		return "", fmt.Errorf("failed to lookup RuntimeClass %s: %w", *class, err)
+	}
+	if !ok {
+		return "", apierrors.NewNotFound(nodev1.Resource("runtimeclass"), *class)
+	}
+	return found.Handler, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -61,6 +62,13 @@ func (s *Store) watchEntry(ctx context.Context, e *entry) {
 func (s *Store) watchServices(ctx context.Context) {
 	from := request{selector: fields.OneTermNotEqualSelector("spec.clusterIP", corev1.ClusterIPNone).String(), failures: s.services.failures}
 	reflect(ctx, "services", listWatch(s.client.CoreV1().Services(metav1.NamespaceAll), from), &corev1.Service{}, s.services)
+}
+
+// watchClasses keeps the RuntimeClasses up to date until ctx ends. There are few, and
+// the node may read all.
+func (s *Store) watchClasses(ctx context.Context) {
+	from := request{failures: s.classes.failures}
+	reflect(ctx, "runtime classes", listWatch(s.client.NodeV1().RuntimeClasses(), from), &nodev1.RuntimeClass{}, s.classes)
 }
 
 // request is what a reflector asks for.

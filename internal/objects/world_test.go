@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -170,7 +171,7 @@ func (s *server) watched() string {
 func (s *server) ask(verb, resource string, sel fields.Selector) error {
 	name, single := sel.RequiresExactMatch("metadata.name")
 	s.asked[verb+" "+resource+" "+name]++
-	if !single && sel.String() != "spec.clusterIP!=None" {
+	if !single && resource != "runtimeclasses" && sel.String() != "spec.clusterIP!=None" {
 		return apierrors.NewForbidden(corev1.Resource(resource), "", errors.New("a node may not ask for "+sel.String()))
 	}
 	return s.refuse
@@ -185,6 +186,7 @@ func (s *server) list(a clienttesting.Action) (bool, runtime.Object, error) {
 	}
 	listMeta := metav1.ListMeta{ResourceVersion: strconv.Itoa(s.version)}
 	cms, secs, svcs := corev1.ConfigMapList{ListMeta: listMeta}, corev1.SecretList{ListMeta: listMeta}, corev1.ServiceList{ListMeta: listMeta}
+	classes := nodev1.RuntimeClassList{ListMeta: listMeta}
 	for _, o := range s.state(resource) {
 		if !selects(sel, o) || a.GetNamespace() != "" && a.GetNamespace() != meta(o).GetNamespace() {
 			continue
@@ -196,9 +198,11 @@ func (s *server) list(a clienttesting.Action) (bool, runtime.Object, error) {
 			secs.Items = append(secs.Items, *o)
 		case *corev1.Service:
 			svcs.Items = append(svcs.Items, *o)
+		case *nodev1.RuntimeClass:
+			classes.Items = append(classes.Items, *o)
 		}
 	}
-	return true, map[string]runtime.Object{"configmaps": &cms, "secrets": &secs, "services": &svcs}[resource], nil
+	return true, map[string]runtime.Object{"configmaps": &cms, "secrets": &secs, "services": &svcs, "runtimeclasses": &classes}[resource], nil
 }
 
 func (s *server) watch(a clienttesting.Action) (bool, watch.Interface, error) {
@@ -228,6 +232,8 @@ func resourceOf(o runtime.Object) string {
 		return "configmaps"
 	case *corev1.Secret:
 		return "secrets"
+	case *nodev1.RuntimeClass:
+		return "runtimeclasses"
 	}
 	return "services"
 }
@@ -246,6 +252,12 @@ func secret(name, value string) *corev1.Secret {
 
 func service(name, address string) *corev1.Service {
 	return &corev1.Service{ObjectMeta: objectMeta(name), Spec: corev1.ServiceSpec{ClusterIP: address}}
+}
+
+func class(name, handler string) *nodev1.RuntimeClass {
+	m := objectMeta(name)
+	m.Namespace = ""
+	return &nodev1.RuntimeClass{ObjectMeta: m, Handler: handler}
 }
 
 // world is a Store at work in a bubble.

@@ -33,7 +33,16 @@ type Grant struct {
 	// CgroupParent is where the sandbox and its containers live, as CRI wants
 	// it: a path with cgroupfs, a slice with systemd. Empty: the runtime's own.
 	CgroupParent string
+	// RuntimeHandler is the runtime's name for the pod's RuntimeClass; empty: its
+	// default.
+	RuntimeHandler string
+	// UserIDs are the pod's own; nil: it has the node's.
+	UserIDs *IDRange
 }
+
+// IDRange are the IDs First to First+Length-1 of the node, users and groups alike,
+// which are 0 to Length-1 in a pod.
+type IDRange struct{ First, Length uint32 }
 
 // Node is what decisions may know of the node.
 type Node struct {

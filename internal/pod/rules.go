@@ -131,6 +131,9 @@ func Grace(p *corev1.Pod) time.Duration {
 // LongName is "name_namespace(uid)", as the kubelet's messages name a pod.
 func LongName(r Ref) string { return fmt.Sprintf("%s_%s(%s)", r.Name, r.Namespace, r.UID) }
 
+// OwnUsers says whether a pod asks for user IDs of its own.
+func OwnUsers(p *corev1.Pod) bool { return p.Spec.HostUsers != nil && !*p.Spec.HostUsers }
+
 // Unsupported names what the pod asks for that this version would have to leave
 // out; empty when it can be run as its spec says. Such a pod is held, with the
 // reason in its status, rather than run as something else.
@@ -143,7 +146,6 @@ func Unsupported(p *corev1.Pod) string {
 	}
 	s := &p.Spec
 	add(len(s.ResourceClaims) > 0, "resourceClaims")
-	add(s.HostUsers != nil && !*s.HostUsers, "hostUsers: false")
 	for _, c := range Containers(p) {
 		add(len(c.VolumeDevices) > 0, "volumeDevices of container %s", c.Name)
 	}

@@ -223,11 +223,9 @@ func TestLatestAndFinished(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	no := false
 	for want, spec := range map[string]corev1.PodSpec{
-		"":                                 {Containers: []corev1.Container{{Name: "c", Command: []string{"x"}}}, InitContainers: []corev1.Container{{}}, HostNetwork: true},
-		"resourceClaims":                   {ResourceClaims: []corev1.PodResourceClaim{{}}},
-		"hostUsers: false":                 {HostUsers: &no},
-		"volumeDevices of container c":     {InitContainers: []corev1.Container{{Name: "c", VolumeDevices: []corev1.VolumeDevice{{}}}}},
-		"resourceClaims, hostUsers: false": {HostUsers: &no, ResourceClaims: []corev1.PodResourceClaim{{}}},
+		"":                             {HostUsers: &no, Containers: []corev1.Container{{Name: "c", Command: []string{"x"}}}, InitContainers: []corev1.Container{{}}, HostNetwork: true},
+		"resourceClaims":               {ResourceClaims: []corev1.PodResourceClaim{{}}},
+		"volumeDevices of container c": {InitContainers: []corev1.Container{{Name: "c", VolumeDevices: []corev1.VolumeDevice{{}}}}},
 	} {
 		got := Unsupported(&corev1.Pod{Spec: spec})
 		if (got == "") != (want == "") || !strings.HasSuffix(got, want) {

@@ -9,8 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/safedir"
 )
 
 // The limits of the Kubernetes API (Container.terminationMessagePath and
@@ -69,23 +70,22 @@ func (f *Files) Create(uid types.UID, container string, attempt int) (hostPath s
 
 func (f *Files) create(uid, container string, attempt int) (string, error) {
 	for what, name := range map[string]string{"pod UID": uid, "container name": container} {
-		if !validName(name) {
+		if !safedir.ValidName(name) {
 			return "", fmt.Errorf("%s %q cannot be the name of a directory", what, name)
 		}
 	}
-	dir, err := f.open(true, podsDir, uid, containersDir, container)
+	dir, err := safedir.Make(f.root, dirMode, podsDir, uid, containersDir, container)
 	if err != nil {
-		return "", err
+		return "", ours(err)
 	}
-	defer func() { _ = unix.Close(dir) }()
+	defer dir.Close()
 	name := fmt.Sprintf("%0*x", nameLen, uint32(attempt)) // #nosec G115 -- a number that wraps names another file
-	fd, err := openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NONBLOCK|unix.O_NOFOLLOW, fileMode)
+	file, err := dir.File(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
-		return "", err
+		return "", ours(err)
 	}
-	err = errors.Join(unix.Fchmod(fd, fileMode), unix.Close(fd)) // the umask does not count
-	if err != nil {
-		return "", errors.Join(fmt.Errorf("set the mode of %s: %w", name, err), unix.Unlinkat(dir, name, 0))
+	if err := errors.Join(file.Chmod(fileMode), file.Close()); err != nil { // the umask does not count
+		return "", errors.Join(fmt.Errorf("set the mode of %s: %w", name, err), dir.Remove(name))
 	}
 	return filepath.Join(f.root, podsDir, uid, containersDir, container, name), nil
 }
@@ -108,26 +108,22 @@ func (f *Files) read(hostPath string) (string, error) {
 	below, ok := strings.CutPrefix(hostPath, strings.TrimSuffix(f.root, "/")+"/")
 	part := strings.Split(below, "/")
 	if !ok || len(part) != 5 || part[0] != podsDir || part[2] != containersDir ||
-		!validName(part[1]) || !validName(part[3]) || !instanceName(part[4]) {
+		!safedir.ValidName(part[1]) || !safedir.ValidName(part[3]) || !instanceName(part[4]) {
 		return "", ErrNotAMessage
 	}
-	dir, err := f.open(false, part[:4]...)
+	dir, err := safedir.Open(f.root, part[:4]...)
 	if err != nil {
-		return "", err
+		return "", ours(err)
 	}
-	defer func() { _ = unix.Close(dir) }()
-	fd, err := openat(dir, part[4], unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	defer dir.Close()
+	file, err := dir.File(part[4], os.O_RDONLY, 0)
 	if err != nil {
-		return "", err
+		return "", ours(err)
 	}
-	file := os.NewFile(uintptr(fd), hostPath)
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
 		return "", err
-	}
-	if !info.Mode().IsRegular() {
-		return "", ErrNotAMessage
 	}
 	end := io.NewSectionReader(file, max(info.Size()-maxMessage, 0), maxMessage)
 	message, err := io.ReadAll(end)
@@ -143,55 +139,12 @@ func (f *Files) TailLog(path string) (string, error) {
 	return f.tail(path, maxLogBytes, maxLogLines)
 }
 
-// open opens a directory below the root, step by step and without following a
-// symlink.
-func (f *Files) open(create bool, names ...string) (int, error) {
-	if create {
-		if err := os.MkdirAll(f.root, dirMode); err != nil {
-			return -1, err
-		}
+// ours says ErrNotAMessage of what is in the way.
+func ours(err error) error {
+	if errors.Is(err, safedir.ErrNotPlain) {
+		return fmt.Errorf("%w: %w", err, ErrNotAMessage)
 	}
-	dir, err := openat(unix.AT_FDCWD, f.root, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return -1, err
-	}
-	for _, name := range names {
-		if create {
-			if err := unix.Mkdirat(dir, name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-				_ = unix.Close(dir)
-				return -1, fmt.Errorf("make directory %q: %w", name, err)
-			}
-		}
-		next, err := openat(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		_ = unix.Close(dir)
-		if err != nil {
-			return -1, err
-		}
-		dir = next
-	}
-	return dir, nil
-}
-
-// openat says ErrNotAMessage where something else than a file or a directory was
-// found.
-func openat(dir int, name string, flags int, mode uint32) (int, error) {
-	for {
-		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, mode)
-		switch {
-		case err == nil:
-			return fd, nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENXIO):
-			return -1, fmt.Errorf("open %q: %w: %w", name, err, ErrNotAMessage)
-		default:
-			return -1, fmt.Errorf("open %q: %w", name, err)
-		}
-	}
-}
-
-// validName says whether a name can be one element of a path.
-func validName(name string) bool {
-	return name != "" && name != "." && name != ".." && len(name) <= unix.NAME_MAX && !strings.ContainsAny(name, "/\x00")
+	return err
 }
 
 // instanceName says whether a file can be one of ours, or of a kubelet.
