@@ -27,8 +27,8 @@ type Config struct {
 	// Events takes what users are told beside the results of [Puller.Ensure]; nil:
 	// nothing.
 	Events Events
-	// MissingSecrets returns those of the pod's imagePullSecrets that do not exist,
-	// by name. It is asked after a pull has failed; nil: never.
+	// MissingSecrets returns the names of those of the pod's imagePullSecrets that do
+	// not exist or cannot be read. It is asked after a pull has failed; nil: never.
 	MissingSecrets func(ctx context.Context, p *corev1.Pod) []string
 }
 
