@@ -17,7 +17,6 @@ import (
 	"nodeagent.dev/nodeagent/internal/config"
 	"nodeagent.dev/nodeagent/internal/etchosts"
 	"nodeagent.dev/nodeagent/internal/events"
-	"nodeagent.dev/nodeagent/internal/image"
 	"nodeagent.dev/nodeagent/internal/lifecycle"
 	"nodeagent.dev/nodeagent/internal/lifecycle/hook"
 	"nodeagent.dev/nodeagent/internal/node"
@@ -111,10 +110,7 @@ func newLogs(cfg *config.Config, log *zap.Logger) (*podlogs.Reader, *termination
 // workerDeps builds what the pod workers work with.
 func (p *parts) workerDeps(ctx context.Context, rt runtimeFacts, cgroups *cgroup.Manager, n *node.Registrar, store *objects.Store, recorder *events.Recorder) (lifecycle.Deps, error) {
 	cfg := p.cfg
-	images, err := image.New(image.Config{
-		PullQPS: float64(cfg.Images.PullQPS), PullBurst: cfg.Images.PullBurst,
-		Serialize: cfg.Images.Serialize, MaxParallel: cfg.Images.MaxParallel,
-	}, p.runtime, p.log.Named("image"))
+	images, err := p.newImages(store, recorder)
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}

@@ -25,7 +25,21 @@ func ReferencesOf(p *corev1.Pod) (configMaps, secrets []string) {
 	for _, c := range pod.Containers(p) {
 		found.add(c)
 	}
+	for _, name := range PullSecrets(p) {
+		found.secrets[name] = struct{}{}
+	}
 	return found.sorted()
+}
+
+// PullSecrets are the names of the pod's imagePullSecrets, in order.
+func PullSecrets(p *corev1.Pod) []string {
+	var names []string
+	for _, ref := range p.Spec.ImagePullSecrets {
+		if ref.Name != "" {
+			names = append(names, ref.Name)
+		}
+	}
+	return names
 }
 
 type references struct{ configMaps, secrets map[string]struct{} }

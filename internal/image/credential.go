@@ -4,56 +4,26 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
-	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/image/credential"
 )
 
-// Credential is what a pod may show to a registry, and where it comes from.
-type Credential struct {
-	Auth   pod.RegistryAuth
-	Source Source
-}
-
-// Format keeps what is secret out of every verb of package fmt.
-func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "a credential") }
-
-// Source tells whose a credential is. The zero value, as Node, is the node's:
-// any pod may use it.
-type Source struct {
-	// Secret is set when it was read from an image pull secret.
-	Secret *SecretSource
-	// ServiceAccount is set when a credential provider gave it for a token of the
-	// pod's service account.
-	ServiceAccount *ServiceAccountSource
-	// Node is set when it is the node's own.
-	Node bool
-}
-
-// SecretSource names a Secret of type kubernetes.io/dockerconfigjson or
-// kubernetes.io/dockercfg.
-type SecretSource struct {
-	UID             types.UID
-	Namespace, Name string
-	// Hash identifies the credential that was read from it: the hexadecimal SHA-256
-	// that the kubelet writes as credentialHash; empty when there is none.
-	Hash string
-}
-
-// ServiceAccountSource names a ServiceAccount.
-type ServiceAccountSource struct {
-	UID             types.UID
-	Namespace, Name string
-}
+// What a pod may show to a registry, and where it comes from.
+type (
+	Credential           = credential.Credential
+	Source               = credential.Source
+	SecretSource         = credential.SecretSource
+	ServiceAccountSource = credential.ServiceAccountSource
+)
 
 // Keyring finds what a pod may show to a registry.
 type Keyring interface {
 	// For returns the credentials for an image, those to be tried first in front;
 	// none: the registry is asked anonymously. image has a tag or a digest, and a
-	// registry only if the pod names one. Secrets that do not exist are no error.
+	// registry only if the pod names one. Secrets that are missing or cannot be read
+	// are no error: the pull is tried without them.
 	For(ctx context.Context, p *corev1.Pod, image string) ([]Credential, error)
 }
 
