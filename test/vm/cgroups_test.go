@@ -17,6 +17,9 @@ const readCgroups = `cd /sys/fs/cgroup && find kubepods.slice \( -name '*.max' -
 -o -name '*.weight' -o -name '*.burst' -o -name cpu.idle -o -name memory.oom.group -o -name cpuset.cpus -o -name cpuset.mems \
 -o -name cgroup.subtree_control -o -name cgroup.type \) -exec grep -H '' {} +`
 
+// burstable is the class whose shares are the sum of what its pods ask for.
+const burstable = "class burstable"
+
 // settings are the values of files by the cgroup's path below /sys/fs/cgroup.
 type settings map[string]map[string]string
 
@@ -46,7 +49,7 @@ func (u *under) places(t *testing.T, all settings, pods map[string]*corev1.Pod) 
 	t.Helper()
 	names := map[string]string{
 		"kubepods.slice": "kubepods",
-		"kubepods.slice/kubepods-burstable.slice":  "class burstable",
+		"kubepods.slice/kubepods-burstable.slice":  burstable,
 		"kubepods.slice/kubepods-besteffort.slice": "class besteffort",
 	}
 	for _, p := range pods {

@@ -26,6 +26,9 @@ func (u *under) testOOM(t *testing.T) {
 		end := p.Status.ContainerStatuses[0].State.Terminated
 		if end == nil || end.Reason != "OOMKilled" || end.ExitCode != 137 {
 			t.Errorf("%s ended with %+v, want OOMKilled with exit code 137", name, end)
+		}
+		u.remove(t, name, 0)
+		if end == nil {
 			continue
 		}
 		u.facts.put("oom", name, "end", fmt.Sprintf("%s %d, pod %s", end.Reason, end.ExitCode, p.Status.Phase))

@@ -46,31 +46,30 @@ func podOf(name string, all ...corev1.ResourceRequirements) *corev1.Pod {
 	return p
 }
 
-// steadyPods are one of each kind of cgroup.
+// steadyPods are one of each kind of cgroup. Limits of CPU are high where they can
+// be: a container starts within its own, and the machine is slow.
 func steadyPods(t *testing.T) []*corev1.Pod {
 	t.Helper()
 	r := func(requests, limits string) corev1.ResourceRequirements { return resources(t, requests, limits) }
-	wholePod := podOf("podlevel", r("- -", "100m 64Mi"), r("", ""))
-	level := r("200m 64Mi", "400m 128Mi")
+	wholePod := podOf("podlevel", r("50m 16Mi", "800m 64Mi"), r("", ""))
+	level := r("200m 64Mi", "1500m 128Mi")
 	wholePod.Spec.Resources = &level
 
-	huge := podOf("hugepages", r("50m 32Mi", "50m 32Mi"))
+	huge := podOf("hugepages", r("50m 32Mi", "900m 32Mi"))
 	huge.Spec.Containers[0].Resources.Limits[corev1.ResourceHugePagesPrefix+"2Mi"] = resource.MustParse("4Mi")
 
-	sidecar := podOf("sidecar", r("50m 16Mi", "100m 32Mi"))
+	sidecar := podOf("sidecar", r("50m 16Mi", "700m 32Mi"))
 	always := corev1.ContainerRestartPolicyAlways
 	sidecar.Spec.InitContainers = []corev1.Container{
-		{Name: "first", Image: bedtest.Image, Command: []string{"true"}, Resources: r("150m 64Mi", "150m 64Mi")},
-		{Name: "beside", Image: bedtest.Image, Command: []string{"sh", "-c", waits}, Resources: r("20m 16Mi", "60m 32Mi"), RestartPolicy: &always},
+		{Name: "first", Image: bedtest.Image, Command: []string{"true"}, Resources: r("150m 64Mi", "600m 64Mi")},
+		{Name: "beside", Image: bedtest.Image, Command: []string{"sh", "-c", waits}, Resources: r("20m 16Mi", "750m 32Mi"), RestartPolicy: &always},
 	}
-	overhead := podOf("tiny", r("1m 8Mi", "5m 16Mi"))
-
 	return []*corev1.Pod{
 		podOf("guaranteed", r("500m 64Mi", "500m 64Mi")),
 		podOf("partial", r("100m 32Mi", "- 64Mi"), r("200m -", "")),
-		podOf("limited", r("100m 32Mi", "300m 64Mi"), r("100m 16Mi", "200m 32Mi")),
+		podOf("limited", r("100m 32Mi", "1200m 64Mi"), r("100m 16Mi", "600m 32Mi")),
 		podOf("besteffort", r("", "")),
-		wholePod, huge, sidecar, overhead,
+		wholePod, huge, sidecar, podOf("tiny", r("1m 8Mi", "- 16Mi")),
 	}
 }
 

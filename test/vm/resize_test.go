@@ -15,12 +15,13 @@ import (
 
 // testResize: a running container is given other amounts of CPU and memory.
 func (u *under) testResize(t *testing.T) {
-	p := podOf("resized", resources(t, "100m 32Mi", "100m 32Mi"), resources(t, "20m 16Mi", "40m 32Mi"))
+	u.pods(t) // something else has to need the node
+	b := resources(t, "20m 16Mi", "600m 32Mi")
+	p := podOf("resized", resources(t, "100m 32Mi", "800m 32Mi"), b)
 	p.Spec.Containers[1].ResizePolicy = []corev1.ContainerResizePolicy{
 		{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.NotRequired},
 		{ResourceName: corev1.ResourceMemory, RestartPolicy: corev1.RestartContainer},
 	}
-	// The pod's class must stay, so that the other container has less than its limits.
 	u.create(t, p)
 	p = u.await(t, p.Name, "ready", func(p *corev1.Pod) bool { return bedtest.Ready(p) && applied(p) })
 	first := p
@@ -29,10 +30,10 @@ func (u *under) testResize(t *testing.T) {
 		a, b     corev1.ResourceRequirements
 		restarts [2]int32
 	}{
-		{"more", resources(t, "200m 48Mi", "200m 48Mi"), resources(t, "20m 16Mi", "40m 32Mi"), [2]int32{}},
-		{"less CPU", resources(t, "50m 48Mi", "50m 48Mi"), resources(t, "20m 16Mi", "40m 32Mi"), [2]int32{}},
-		{"less memory", resources(t, "50m 32Mi", "50m 32Mi"), resources(t, "20m 16Mi", "60m 32Mi"), [2]int32{}},
-		{"with a restart", resources(t, "50m 32Mi", "50m 32Mi"), resources(t, "20m 24Mi", "60m 40Mi"), [2]int32{0, 1}},
+		{"more", resources(t, "200m 48Mi", "1200m 48Mi"), b, [2]int32{}},
+		{"less CPU", resources(t, "50m 48Mi", "500m 48Mi"), b, [2]int32{}},
+		{"less memory", resources(t, "50m 32Mi", "500m 32Mi"), resources(t, "30m 16Mi", "700m 32Mi"), [2]int32{}},
+		{"with a restart", resources(t, "50m 32Mi", "500m 32Mi"), resources(t, "20m 24Mi", "600m 40Mi"), [2]int32{0, 1}},
 	} {
 		p = u.resize(t, p.Name, step.a, step.b)
 		p = u.await(t, p.Name, "resized: "+step.name, func(now *corev1.Pod) bool {
@@ -48,7 +49,9 @@ func (u *under) testResize(t *testing.T) {
 		}
 		u.noteResize(t, step.name, p)
 	}
-	u.testRefusedResize(t, p)
+	u.testDeferredResize(t, p)
+	u.remove(t, p.Name, 0)
+	u.awaitGone(t, p.Name)
 }
 
 // noteResize notes the settings after a resize, and checks those that have to
@@ -74,19 +77,19 @@ func (u *under) noteResize(t *testing.T, step string, p *corev1.Pod) {
 	}
 }
 
-// testRefusedResize: what the node cannot give is refused with a reason, and
+// testDeferredResize: what the node has but not now waits, with a reason, and
 // changes nothing.
-func (u *under) testRefusedResize(t *testing.T, p *corev1.Pod) {
+func (u *under) testDeferredResize(t *testing.T, p *corev1.Pod) {
 	t.Helper()
 	before := u.byPlace(t, map[string]*corev1.Pod{p.Name: p})
-	u.resize(t, p.Name, resources(t, "50 32Mi", "50 32Mi"), p.Spec.Containers[1].Resources)
-	p = u.await(t, p.Name, "refused", func(p *corev1.Pod) bool { return pending(p) != "" })
-	if got := pending(p); got != "Infeasible" {
-		t.Errorf("a resize to 50 CPUs is pending with reason %s, want Infeasible", got)
+	u.resize(t, p.Name, resources(t, "1800m 32Mi", "1800m 32Mi"), p.Spec.Containers[1].Resources)
+	p = u.await(t, p.Name, "put off", func(p *corev1.Pod) bool { return pending(p) != "" })
+	if got := pending(p); got != corev1.PodReasonDeferred {
+		t.Errorf("a resize to nearly all of the node is pending with reason %s, want Deferred", got)
 	}
-	u.facts.put("resize", "infeasible", "reason", pending(p))
-	delete(before, "class burstable")
-	changed(t, "a refused resize", before, u.byPlace(t, map[string]*corev1.Pod{p.Name: p}))
+	u.facts.put("resize", "too much for now", "reason", pending(p))
+	delete(before, burstable)
+	changed(t, "a resize that waits", before, u.byPlace(t, map[string]*corev1.Pod{p.Name: p}))
 }
 
 // resize changes the resources of the two containers.

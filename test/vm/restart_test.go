@@ -22,26 +22,22 @@ const undisturbed = 30 * time.Second
 // deleted meanwhile leaves no cgroup.
 func (u *under) testAgentRestart(t *testing.T) {
 	pods := u.pods(t)
-	client := u.Bed.Client().CoreV1().Pods(namespace)
-	slices := map[string]string{}
-	for _, name := range []string{"deleted-before", "deleted-away", "forgotten-away"} {
-		u.create(t, podOf(name, resources(t, "10m 8Mi", "20m 16Mi")))
-		p := u.await(t, name, "ready", bedtest.Ready)
-		slices[name] = "pod" + strings.ReplaceAll(string(p.UID), "-", "_") + ".slice"
-	}
-	remove := func(name string, grace int64) {
-		must(t, "deleting pod "+name, client.Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: &grace}))
-	}
 	before, ids := u.byPlace(t, pods), map[string]string{}
 	for name, p := range pods {
 		ids[name] = identities(p) + readySince(p)
 	}
+	slices := map[string]string{}
+	for _, name := range []string{"deleted-before", "deleted-away", "forgotten-away"} {
+		u.create(t, podOf(name, resources(t, "10m 8Mi", "500m 16Mi")))
+		p := u.await(t, name, "ready", bedtest.Ready)
+		slices[name] = "pod" + strings.ReplaceAll(string(p.UID), "-", "_") + ".slice"
+	}
 
-	remove("deleted-before", 1)
+	u.remove(t, "deleted-before", 1)
 	u.awaitGone(t, "deleted-before")
 	u.sh(t, "systemctl stop agent")
-	remove("deleted-away", 1)
-	remove("forgotten-away", 0)
+	u.remove(t, "deleted-away", 1)
+	u.remove(t, "forgotten-away", 0)
 	u.sh(t, "systemctl start agent")
 	must(t, "restarting the agent", u.WaitReady(t.Context()))
 	u.awaitGone(t, "deleted-away")
@@ -61,10 +57,23 @@ func (u *under) testAgentRestart(t *testing.T) {
 			t.Errorf("pod %s was disturbed: %s, it was %s", name, now, ids[name])
 		}
 	}
+	// The sum of the class follows the pods that are gone, not always at once.
+	eventually(t, "the shares of the class are as before", 2*time.Minute, func() string {
+		if is, was := u.byPlace(t, pods)[burstable]["cpu.weight"], before[burstable]["cpu.weight"]; is != was {
+			return is + " instead of " + was
+		}
+		return ""
+	})
 	changed(t, "two restarts of the agent", before, u.byPlace(t, pods))
 	if left := u.sh(t, "systemctl list-units --plain --no-legend --all --state=failed 'kubepods*' 'cri-containerd*'"); left != "" {
 		t.Errorf("systemd has failed units of pods: %s", left)
 	}
+}
+
+func (n *Node) remove(t *testing.T, name string, grace int64) {
+	t.Helper()
+	err := n.Bed.Client().CoreV1().Pods(namespace).Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: &grace})
+	must(t, "deleting pod "+name, err)
 }
 
 func (n *Node) awaitGone(t *testing.T, name string) {
