@@ -1,8 +1,6 @@
 package containerspec
 
 import (
-	"math"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -297,39 +295,4 @@ func TestOOMScore(t *testing.T) {
 	if got := oomScoreAdj(testPod(), &testPod().Spec.Containers[0], 0); got < 3 || got > 999 {
 		t.Errorf("unknown capacity: %d", got)
 	}
-}
-
-func TestExpand(t *testing.T) {
-	vars := map[string]string{"A": "a", "EMPTY": "", "REF": "$(A)", "(": "odd"}
-	for in, want := range map[string]string{
-		"": "", "x": "x", "$(A)": "a", "$(A)$(A)": "aa", "$$(A)": "$(A)", "$$$(A)": "$a", "$(B)": "$(B)", "$(EMPTY)": "", "$(REF)": "$(A)",
-		"$": "$", "$$": "$", "$A": "$A", "$(A": "$(A", "$(": "$(", "$()": "$()", "a$(A)b": "aab", "$(()": "odd", "$($(A)": "$($(A)", "$-(A)": "$-(A)",
-		"$(A)$": "a$", "()$(A)": "()a",
-	} {
-		if got := expand(in, vars); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
-func FuzzExpand(f *testing.F) {
-	for _, s := range []string{"$(A)", "$$(A)", "$(", "$($(A))", "é$(A)\xff$"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if !strings.Contains(s, "$") && expand(s, nil) != s {
-			t.Fatalf("%q changed", s)
-		}
-		if got := expand(strings.ReplaceAll(s, "$", "$$"), map[string]string{"A": "x"}); got != s {
-			t.Fatalf("%q escaped and expanded is %q", s, got)
-		}
-		// Values are not expanded again, and nothing but a reference goes away.
-		once := Expand(s, func(string) (string, bool) { return "", true })
-		if len(once) > len(s) {
-			t.Fatalf("%q grew to %q", s, once)
-		}
-		if strings.Count(s, "$") < math.MaxInt32 && strings.ReplaceAll(s, "$$", "") == s && !strings.Contains(s, ")") && expand(s, nil) != s {
-			t.Fatalf("%q has no reference and became %q", s, expand(s, nil))
-		}
-	})
 }
