@@ -100,7 +100,11 @@ func (g givens) fetch(ctx context.Context, req *pod.ContainerRequest) error {
 		return err
 	}
 	if p.Annotations[corev1.MirrorPodAnnotationKey] != "" || p.Annotations[configSource] == "file" {
-		return nil // a control plane has to start before it can be asked
+		// A control plane has to start before it can be asked: what is known will do.
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		env.Services, _ = g.objects.Services(now)
+		return nil
 	}
 	if env.Services, err = g.objects.Services(ctx); err != nil {
 		return fmt.Errorf("services have not yet been read at least once, cannot construct envvars: %w", err)

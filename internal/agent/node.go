@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/extendwebsocketstokubelet"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 
 	"nodeagent.dev/nodeagent/internal/config"
@@ -66,6 +67,11 @@ func (p *parts) newNode(recorder *events.Recorder, relister *pleg.PLEG) (*node.R
 // node has them (KEP-5328), and which it has.
 func declaredFeatures(cfg *config.Config) []string {
 	names := []string{restartallcontainers.RestartAllContainersOnContainerExits}
+	for _, gate := range []string{inplacepodresize.IPPRInitContainersFeatureGate, inplacepodresize.IPPRPodLevelResourcesFeatureGate} {
+		if cfg.Features.Enabled(gate) {
+			names = append(names, gate)
+		}
+	}
 	if s := cfg.Server; s.Enabled && s.Handlers.Debugging && s.Handlers.WebSockets {
 		names = append(names, extendwebsocketstokubelet.ExtendWebSocketsToKubeletFeatureGate)
 	}

@@ -27,6 +27,8 @@ type operation struct {
 	cancel context.CancelFunc
 	// abandoned: the plan gave it up, so that its failure means nothing.
 	abandoned bool
+	// outdated: the pod has changed since in a way that asks for it again.
+	outdated bool
 }
 
 // abandon ends an operation that has lost its purpose.
@@ -122,6 +124,9 @@ func (s *state) accept(a assignment) {
 			s.adoptForeign(&a.spec.Pod.Status)
 			if len(a.spec.Pod.Spec.EphemeralContainers) != len(s.spec.Pod.Spec.EphemeralContainers) {
 				s.volumes = nil // it may use one that nobody has used so far
+				if op := s.ops[pod.TargetVolumes]; op != nil {
+					op.outdated = true
+				}
 			}
 		}
 		s.spec = a.spec
@@ -225,7 +230,7 @@ func (s *state) apply(r result) {
 			s.images[a.Use.Key] = r.outcome.image
 		}
 	case plan.MountVolumes:
-		if r.err == nil {
+		if r.err == nil && !r.op.outdated {
 			s.volumes = r.outcome.volumes
 		}
 	case plan.RemoveVolumes:
