@@ -29,6 +29,9 @@ const (
 	// untilKey: "nothing" says that the kubelet does not get as far as making all
 	// containers, so that nobody waits for them.
 	untilKey = "cridiff/until"
+	// resizeKey: the resources, by container, that the pod is resized to once it
+	// runs.
+	resizeKey = "cridiff/resize"
 	// staticKey: "true" gives the pod to the agent as a manifest.
 	staticKey = "cridiff/static"
 )
@@ -46,8 +49,10 @@ type Pod struct {
 	Static bool
 	// Nothing: not all of its containers are made, by the kubelet either.
 	Nothing bool
-	// Ephemeral are added once the pod exists.
+	// Ephemeral are added once the pod's other containers run.
 	Ephemeral []corev1.EphemeralContainer
+	// Resize are the resources of containers that are changed at last.
+	Resize map[string]corev1.ResourceRequirements
 }
 
 // Corpus is what agents are given.
@@ -80,8 +85,9 @@ func Load(names map[string]string) (*Corpus, error) {
 			return fmt.Errorf("there are two pods %q, or one without a name", p.Name)
 		}
 		seen[p.Name] = true
-		c.Pods = append(c.Pods, newPod(p))
-		return nil
+		one, err := newPod(p)
+		c.Pods = append(c.Pods, one)
+		return err
 	})
 	return c, err
 }
@@ -128,11 +134,17 @@ func empty(document []byte) bool {
 
 // newPod completes a pod with what all have in common: no token, one second to
 // end, and images of their own, by which requests about images are told apart.
-func newPod(p *corev1.Pod) Pod {
+func newPod(p *corev1.Pod) (Pod, error) {
 	out := Pod{
 		Pod: p, Static: p.Annotations[staticKey] == "true", Nothing: p.Annotations[untilKey] == "nothing",
 		Ephemeral: p.Spec.EphemeralContainers,
 	}
+	if resize := p.Annotations[resizeKey]; resize != "" {
+		if err := yaml.UnmarshalStrict([]byte(resize), &out.Resize); err != nil {
+			return out, fmt.Errorf("parse what pod %s is resized to: %w", p.Name, err)
+		}
+	}
+	delete(p.Annotations, resizeKey)
 	delete(p.Annotations, untilKey)
 	delete(p.Annotations, staticKey)
 	p.APIVersion, p.Kind = "v1", "Pod"
@@ -161,7 +173,7 @@ func newPod(p *corev1.Pod) Pod {
 	for i := range out.Ephemeral {
 		image(out.Ephemeral[i].Name, &out.Ephemeral[i].Image)
 	}
-	return out
+	return out, nil
 }
 
 // Images are all images that the pods name.
@@ -172,6 +184,11 @@ func (p *Pod) Images() []string {
 	}
 	for _, c := range p.Ephemeral {
 		all = append(all, c.Image)
+	}
+	for _, v := range p.Spec.Volumes {
+		if v.Image != nil {
+			all = append(all, v.Image.Reference)
+		}
 	}
 	return all
 }
@@ -189,7 +206,7 @@ func (p *Pod) Expected() []string {
 		}
 	}
 	for _, c := range p.Ephemeral {
-		all = append(all, c.Name+"/0")
+		all = append(all, debugger+c.Name+"/0")
 	}
 	return all
 }

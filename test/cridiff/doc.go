@@ -15,13 +15,15 @@
 // Facts of a pod are paths and values: "sandbox[0]" is its RunPodSandbox,
 // "container[NAME/ATTEMPT]" its CreateContainer, "pull[IMAGE]", "image[IMAGE]"
 // and "update[NAME]" are PullImage, ImageStatus and UpdateContainerResources.
-// What is random or depends on the node is replaced before facts are compared.
+// The second request of the same kind that says something else has "#2" behind
+// it. What is random or depends on the node is replaced before facts are
+// compared.
 //
 // Owns: the pods of testdata, and differences.txt, in which each accepted
 // difference has a reason.
 //
 // Consumes: packages fakecri and diff; package bed in the test and the command.
 //
-// Publishes: [Record], [Load], [Target]. The command in cmd/cridiff runs the
+// Publishes: [Record], [Load], [Target], [Judge]. The command in cmd/cridiff runs the
 // corpus on a bed or on any node, for one agent, and compares kept results.
 package cridiff

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"nodeagent.dev/nodeagent/test/diff"
@@ -31,10 +32,10 @@ type tree = map[string]any
 
 // factsOf sorts calls by pod and makes facts of them. Requests that say the
 // same twice count once. What is about none of the pods is left out.
-// Containers tells the pod and name of a container by its ID.
-func (c *Corpus) factsOf(calls []Call, node string, containers map[string][2]string, common *diff.Normaliser) (*Result, error) {
+// Ids tells what identities of the runtime stand for.
+func (c *Corpus) factsOf(calls []Call, node string, ids identities, common *diff.Normaliser) (*Result, error) {
 	s := sorter{
-		node: node, containers: containers,
+		node: node, ids: ids,
 		pods: map[string]diff.Facts{}, uids: map[string]string{}, images: map[string][2]string{},
 		sandboxes: map[string]tree{}, seen: map[string][]string{}, messages: map[string]int{},
 	}
@@ -55,6 +56,7 @@ func (c *Corpus) factsOf(calls []Call, node string, containers map[string][2]str
 		}
 	}
 	for name, facts := range s.pods {
+		hideRange(facts)
 		norm := common.Clone()
 		uid := s.uids[name]
 		norm.Name(uid, "$UID")
@@ -68,6 +70,20 @@ func (c *Corpus) factsOf(calls []Call, node string, containers map[string][2]str
 	return &Result{Pods: s.pods, Messages: s.messages}, nil
 }
 
+// hideRange replaces the first ID of the range that a pod of its own users got,
+// which is random, wherever it is that of the sandbox.
+func hideRange(facts diff.Facts) {
+	first := facts["sandbox[0].config.linux.security_context.namespace_options.userns_options.uids[0].host_id"]
+	if n, err := strconv.Atoi(first); err != nil || n%65536 != 0 {
+		return
+	}
+	for field, value := range facts {
+		if value == first && strings.HasSuffix(field, ".host_id") {
+			facts[field] = "$RANGE"
+		}
+	}
+}
+
 func rank(c Call) int {
 	if c.Method == "RunPodSandbox" {
 		return 0
@@ -78,16 +94,22 @@ func rank(c Call) int {
 // podIP is an address that the fake gives to a sandbox.
 var podIP = regexp.MustCompile(`\b10\.88\.\d+\.\d+\b`)
 
+// identities are what the runtime's identities stand for.
+type identities struct {
+	containers map[string][2]string // pod and name
+	sandboxes  map[string]string    // pod
+}
+
 // sorter gathers facts by pod.
 type sorter struct {
-	node       string
-	pods       map[string]diff.Facts
-	uids       map[string]string    // pod -> UID
-	images     map[string][2]string // image or ID -> pod, how it is called
-	sandboxes  map[string]tree      // sandbox -> what it was made from
-	containers map[string][2]string // container -> pod, name
-	seen       map[string][]string  // pod and what -> requests
-	messages   map[string]int       // method -> requests that count
+	node      string
+	pods      map[string]diff.Facts
+	uids      map[string]string    // pod -> UID
+	images    map[string][2]string // image or ID -> pod, how it is called
+	sandboxes map[string]tree      // sandbox -> what it was made from
+	ids       identities
+	seen      map[string][]string // pod and what -> requests
+	messages  map[string]int      // method -> requests that count
 }
 
 func (s *sorter) add(call Call) error {
@@ -151,9 +173,13 @@ func (s *sorter) subject(method string, request tree) (pod, what string, err err
 			err = s.compareSandbox(request, pod, sandbox)
 		}
 	case "UpdateContainerResources":
-		container := s.containers[text(request, "container_id")]
+		container := s.ids.containers[text(request, "container_id")]
 		pod, what = container[0], "update["+container[1]+"]"
 		delete(request, "container_id")
+		tidyResources(branch(request, "linux"))
+	case "UpdatePodSandboxResources":
+		pod, what = s.ids.sandboxes[text(request, "pod_sandbox_id")], "update[the sandbox]"
+		delete(request, "pod_sandbox_id")
 	}
 	return pod, what, err
 }
@@ -213,10 +239,7 @@ func tidyContainer(config tree) {
 	if envs, ok := config["envs"].([]any); ok {
 		config["envs"] = variables(envs)
 	}
-	resources := branch(branch(config, "linux"), "resources")
-	if limits, ok := resources["hugepage_limits"].([]any); ok {
-		slices.SortFunc(limits, byText)
-	}
+	tidyResources(branch(branch(config, "linux"), "resources"))
 	var order []string
 	mounts, _ := config["mounts"].([]any)
 	for _, m := range mounts {
@@ -224,6 +247,13 @@ func tidyContainer(config tree) {
 		order = append(order, text(mount, "container_path"))
 	}
 	config["mount_order"] = strings.Join(order, " ")
+}
+
+// tidyResources puts into order what has none.
+func tidyResources(resources tree) {
+	if limits, ok := resources["hugepage_limits"].([]any); ok {
+		slices.SortFunc(limits, byText)
+	}
 }
 
 // variables are the environment by name. A name that is there again gets a

@@ -21,7 +21,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	_ "k8s.io/cri-api/pkg/apis/runtime/v1" // the messages that are written down
+	"google.golang.org/protobuf/types/known/emptypb"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // maxMessageSize is what both ends of CRI agree on, in bytes.
@@ -37,13 +38,20 @@ type Call struct {
 
 // recorded are the methods whose requests are kept.
 func recorded() []string {
-	return []string{"RunPodSandbox", "CreateContainer", "PullImage", "ImageStatus", "UpdateContainerResources"}
+	return []string{"RunPodSandbox", "CreateContainer", "PullImage", "ImageStatus", "UpdateContainerResources", "UpdatePodSandboxResources"}
 }
 
-// granted are methods that succeed without an effect where the runtime behind
-// the recorder has none.
-func granted() []string {
-	return []string{"UpdateContainerResources", "UpdatePodSandboxResources", "ReopenContainerLog", "ImageFsInfo", "ListContainerStats"}
+// granted are the answers to methods that the runtime behind the recorder may
+// not have. They have no effect; every container uses a megabyte of memory.
+func granted(method string) (proto.Message, bool) {
+	switch method {
+	case "UpdateContainerResources", "UpdatePodSandboxResources", "ReopenContainerLog", "ImageFsInfo", "ListContainerStats":
+		return &emptypb.Empty{}, true
+	case "ContainerStats":
+		usage := &runtimeapi.MemoryUsage{UsageBytes: &runtimeapi.UInt64Value{Value: 1 << 20}}
+		return &runtimeapi.ContainerStatsResponse{Stats: &runtimeapi.ContainerStats{Memory: usage}}, true
+	}
+	return nil, false
 }
 
 // Recorder stands between an agent and a runtime. It passes everything on and
@@ -105,10 +113,15 @@ func (r *Recorder) pass(_ any, agent grpc.ServerStream) error {
 	r.note(full, request.data)
 	err := r.forward(agent, full, &request)
 	method := full[strings.LastIndexByte(full, '/')+1:]
-	if status.Code(err) == codes.Unimplemented && slices.Contains(granted(), method) {
-		return agent.SendMsg(&frame{}) //nolint:wrapcheck // gRPC's own words for gRPC
+	answer, ok := granted(method)
+	if status.Code(err) != codes.Unimplemented || !ok {
+		return err
 	}
-	return err
+	data, err := proto.Marshal(answer)
+	if err != nil {
+		return status.Errorf(codes.Internal, "answer %s: %v", method, err)
+	}
+	return agent.SendMsg(&frame{data: data}) //nolint:wrapcheck // gRPC's own words for gRPC
 }
 
 // forward passes the request on and every answer back. Errors are the runtime's.

@@ -25,15 +25,6 @@ import (
 	"nodeagent.dev/nodeagent/test/fakecri"
 )
 
-const (
-	tick = 200 * time.Millisecond
-	// quiet is how long nothing has to be asked for before an agent is taken to
-	// be done although something is missing: longer than a back-off.
-	quiet = 12 * time.Second
-	// settle is how long pods get that do not come up.
-	settle = 5 * time.Second
-)
-
 // Target is a node that runs the corpus.
 type Target struct {
 	// Client is the administrator's.
@@ -134,11 +125,7 @@ func (s *Session) Run(ctx context.Context, agent string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	containers := map[string][2]string{}
-	for _, k := range s.fake.Snapshot().Containers {
-		containers[k.ID] = [2]string{strings.TrimSuffix(k.PodName, "-"+s.target.Node), k.Name}
-	}
-	result, err := s.corpus.factsOf(calls, s.target.Node, containers, s.target.Places)
+	result, err := s.corpus.factsOf(calls, s.target.Node, s.identities(), s.target.Places)
 	if err != nil {
 		return nil, err
 	}
@@ -146,76 +133,22 @@ func (s *Session) Run(ctx context.Context, agent string) (*Result, error) {
 	return result, nil
 }
 
-// wait returns when all containers that are expected have been started, or when
-// the agent has stopped asking for anything.
-func (s *Session) wait(ctx context.Context) (missing []string, err error) {
-	begin := time.Now()
-	last, change := -1, begin
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	debugged := map[string]bool{}
-	for {
-		missing = s.missing()
-		for i := range s.corpus.Pods {
-			p := &s.corpus.Pods[i]
-			if len(p.Ephemeral) == 0 || debugged[p.Name] || !p.upTo(missing) {
-				continue
-			}
-			debugged[p.Name] = true
-			if err := s.target.debug(ctx, p); err != nil {
-				return missing, err
-			}
-		}
-		journal := s.fake.Journal()
-		if len(journal) != last {
-			last, change = len(journal), time.Now()
-		}
-		if len(missing) == 0 && time.Since(begin) > settle || time.Since(change) > quiet {
-			return missing, nil
-		}
-		select {
-		case <-ctx.Done():
-			return missing, fmt.Errorf("wait for the containers of the corpus: %w; missing: %v", ctx.Err(), missing)
-		case <-ticker.C:
-		}
+// identities tells what the identities of the fake stand for.
+func (s *Session) identities() identities {
+	ids := identities{containers: map[string][2]string{}, sandboxes: map[string]string{}}
+	all := s.fake.Snapshot()
+	for _, k := range all.Containers {
+		ids.containers[k.ID] = [2]string{s.target.plain(k.PodName), k.Name}
 	}
+	for _, sb := range all.Sandboxes {
+		ids.sandboxes[sb.ID] = s.target.plain(sb.Name)
+	}
+	return ids
 }
 
-// upTo reports whether nothing but ephemeral containers is missing of the pod.
-func (p *Pod) upTo(missing []string) bool {
-	own := 0
-	for _, m := range missing {
-		if strings.HasPrefix(m, p.Name+": ") {
-			own++
-		}
-	}
-	return own <= len(p.Ephemeral)
-}
-
-// missing lists the containers that have not been started.
-func (s *Session) missing() []string {
-	started := map[string]bool{}
-	for _, e := range s.fake.Journal() {
-		if e.Verb == "StartContainer" {
-			started[fmt.Sprintf("%s %s/%d", e.PodUID, e.Name, e.Attempt)] = true
-		}
-	}
-	uids := map[string]string{}
-	for _, sb := range s.fake.Snapshot().Sandboxes {
-		uids[strings.TrimSuffix(sb.Name, "-"+s.target.Node)] = sb.PodUID
-	}
-	var missing []string
-	for i := range s.corpus.Pods {
-		p := &s.corpus.Pods[i]
-		for _, want := range p.Expected() {
-			if !started[uids[p.Name]+" "+want] {
-				missing = append(missing, p.Name+": "+want)
-			}
-		}
-	}
-	slices.Sort(missing)
-	return missing
-}
+// plain is the name of a pod as the corpus has it: that of a static pod has the
+// node's behind it.
+func (t *Target) plain(name string) string { return strings.TrimSuffix(name, "-"+t.Node) }
 
 // start gives a pod to the agent.
 func (t *Target) start(ctx context.Context, p *Pod) error {
@@ -248,25 +181,6 @@ func (t *Target) start(ctx context.Context, p *Pod) error {
 		case <-ctx.Done():
 			return fmt.Errorf("create pod %s: %w: %w", p.Name, ctx.Err(), err)
 		case <-time.After(tick):
-		}
-	}
-}
-
-// debug adds the ephemeral containers to a pod.
-func (t *Target) debug(ctx context.Context, p *Pod) error {
-	pods := t.Client.CoreV1().Pods(p.Namespace)
-	for {
-		made, err := pods.Get(ctx, p.Name, metav1.GetOptions{})
-		if err != nil {
-			return fmt.Errorf("read pod %s: %w", p.Name, err)
-		}
-		made.Spec.EphemeralContainers = p.Ephemeral
-		_, err = pods.UpdateEphemeralContainers(ctx, p.Name, made, metav1.UpdateOptions{})
-		if err == nil {
-			return nil
-		}
-		if !apierrors.IsConflict(err) {
-			return fmt.Errorf("add ephemeral containers to pod %s: %w", p.Name, err)
 		}
 	}
 }
