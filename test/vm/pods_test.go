@@ -3,10 +3,12 @@
 package vm
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -87,7 +89,7 @@ func (u *under) pods(t *testing.T) map[string]*corev1.Pod {
 		once := podOf("once", corev1.ResourceRequirements{})
 		once.Spec.RestartPolicy, once.Spec.Containers[0].Command = corev1.RestartPolicyNever, []string{"true"}
 		u.create(t, once)
-		steady := map[string]*corev1.Pod{static: nil}
+		steady := map[string]*corev1.Pod{}
 		for _, p := range steadyPods(t) {
 			u.create(t, p)
 			steady[p.Name] = nil
@@ -95,6 +97,10 @@ func (u *under) pods(t *testing.T) map[string]*corev1.Pod {
 		u.await(t, "once", "done", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
 		for name := range steady {
 			u.await(t, name, "ready", bedtest.Ready)
+		}
+		if u.mirrored(t, static) {
+			u.await(t, static, "ready", bedtest.Ready)
+			steady[static] = nil
 		}
 		u.steady = steady
 	}
@@ -104,6 +110,18 @@ func (u *under) pods(t *testing.T) map[string]*corev1.Pod {
 		u.steady[name] = p
 	}
 	return u.steady
+}
+
+// mirrored reports whether the API server knows of the static pod. It was made
+// first: an agent that tells of it has done so by now.
+func (u *under) mirrored(t *testing.T, name string) bool {
+	t.Helper()
+	_, err := u.Bed.Client().CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		must(t, "reading pod "+name, err)
+	}
+	u.facts.put("static pod", "API", "has a mirror pod", fmt.Sprint(err == nil))
+	return err == nil
 }
 
 // role is a pod's name without that of the node.
