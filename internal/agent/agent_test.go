@@ -298,7 +298,7 @@ func TestLeftovers(t *testing.T) {
 // What is declared is served: the API server sends WebSockets on only then.
 func TestDeclaredFeatures(t *testing.T) {
 	cfg := &config.Config{Server: config.Server{Enabled: true, Handlers: config.ServerHandlers{Debugging: true, WebSockets: true}}}
-	if got := declaredFeatures(cfg); !slices.Equal(got, []string{"ExtendWebSocketsToKubelet", "RestartAllContainersOnContainerExits"}) {
+	if got := declaredFeatures(cfg); !slices.Equal(got, []string{"ExtendWebSocketsToKubelet", "InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers", "RestartAllContainersOnContainerExits"}) {
 		t.Errorf("declared %v", got)
 	}
 	for name, off := range map[string]func(*config.Server){

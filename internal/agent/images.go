@@ -23,7 +23,7 @@ import (
 )
 
 // newImages returns what makes images present.
-func (p *parts) newImages(store *objects.Store, recorder *events.Recorder) (*image.Puller, error) {
+func (p *parts) newImages(ctx context.Context, store *objects.Store, recorder *events.Recorder) (*image.Puller, error) {
 	cfg := p.cfg.Images
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -46,6 +46,17 @@ func (p *parts) newImages(store *objects.Store, recorder *events.Recorder) (*ima
 		records, err := pullrecord.New(pullrecord.Config{RootDir: p.cfg.RootDir, Policy: cfg.Verification, Allowlist: cfg.Preloaded}, p.log.Named("pullrecord"))
 		if err != nil {
 			return nil, err
+		}
+		stored, err := p.runtime.Images(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look which images are there: %w", err)
+		}
+		there := make([]pullrecord.Image, len(stored))
+		for i, s := range stored {
+			there[i] = pullrecord.Image(s)
+		}
+		if err := records.Reconcile(there); err != nil {
+			p.log.Warn("some records of pulled images are left as they are", zap.Error(err))
 		}
 		puller.Records = records
 	}

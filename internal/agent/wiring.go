@@ -110,7 +110,7 @@ func newLogs(cfg *config.Config, log *zap.Logger) (*podlogs.Reader, *termination
 // workerDeps builds what the pod workers work with.
 func (p *parts) workerDeps(ctx context.Context, rt runtimeFacts, cgroups *cgroup.Manager, n *node.Registrar, store *objects.Store, recorder *events.Recorder) (lifecycle.Deps, error) {
 	cfg := p.cfg
-	images, err := p.newImages(store, recorder)
+	images, err := p.newImages(ctx, store, recorder)
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}

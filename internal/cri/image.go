@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -87,4 +88,17 @@ func pullReason(err error) string {
 		}
 	}
 	return reasonPullImage
+}
+
+// Images lists the images that the runtime has.
+func (c *Client) Images(ctx context.Context) ([]pod.StoredImage, error) {
+	resp, err := call(ctx, c, "list_images", c.cfg.RequestTimeout, c.images.ListImages, &runtimeapi.ListImagesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]pod.StoredImage, 0, len(resp.GetImages()))
+	for _, i := range resp.GetImages() {
+		list = append(list, pod.StoredImage{ID: i.GetId(), Names: append(slices.Clone(i.GetRepoTags()), i.GetRepoDigests()...)})
+	}
+	return list, nil
 }

@@ -15,9 +15,9 @@ const (
 	ReasonInvalidName         = "InvalidImageName"
 	ReasonInspect             = "ImageInspectError"
 	ReasonNeverPull           = "ErrImageNeverPull"
-	ReasonPull                = "ErrImagePull"
-	ReasonRegistryUnavailable = "RegistryUnavailable"
-	ReasonSignature           = "SignatureValidationFailed"
+	ReasonPull                = pod.ReasonPull
+	ReasonRegistryUnavailable = pod.ReasonRegistryUnavailable
+	ReasonSignature           = pod.ReasonSignature
 )
 
 func invalidName(image string, err error) error {

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -232,8 +233,11 @@ func (j job) ensureImage(ctx context.Context, c *corev1.Container) (pod.Image, e
 		if ctx.Err() != nil {
 			return pod.Image{}, err
 		}
-		reason, message := pod.ReasonOf(err, "ErrImagePull")
-		if reason == "ErrImagePull" {
+		reason, message := pod.ReasonOf(err, pod.ReasonPull)
+		if f, ok := errors.AsType[*pod.Failure](err); ok && pod.PullFailed(reason) && f.Err != nil {
+			message = f.Err.Error()
+		}
+		if pod.PullFailed(reason) {
 			message = fmt.Sprintf("Failed to pull image %q: %s", c.Image, message)
 		}
 		j.event(c.Name, true, eventReason(reason), "%s", message)

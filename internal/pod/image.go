@@ -40,3 +40,23 @@ func ImageUses(p *corev1.Pod, c *corev1.Container) []ImageUse {
 	}
 	return uses
 }
+
+// StoredImage is an image that the runtime has.
+type StoredImage struct {
+	ID string
+	// Names are its tags and digests, with their registries.
+	Names []string
+}
+
+// Reasons of an image that could not be pulled; after each of them it is tried again
+// later and later.
+const (
+	ReasonPull                = "ErrImagePull"
+	ReasonRegistryUnavailable = "RegistryUnavailable"
+	ReasonSignature           = "SignatureValidationFailed"
+)
+
+// PullFailed reports whether the reason is one of a failed pull.
+func PullFailed(reason string) bool {
+	return reason == ReasonPull || reason == ReasonRegistryUnavailable || reason == ReasonSignature
+}

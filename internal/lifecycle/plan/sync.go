@@ -76,7 +76,7 @@ func waitForProbes(in *pod.Input, p *Plan) {
 // noteImage tells that an image cannot be had and is tried again later.
 func noteImage(in *pod.Input, p *Plan, container string, use pod.ImageUse) {
 	at, failed := in.Attempts[pod.Work{Target: pod.ImageTarget(use.Key), Verb: pod.VerbEnsureImage}]
-	if !failed || at.Reason != "ErrImagePull" || !in.Now.Before(at.PullRetry()) {
+	if !failed || !pod.PullFailed(at.Reason) || !in.Now.Before(at.PullRetry()) {
 		return
 	}
 	p.Notes = append(p.Notes,
