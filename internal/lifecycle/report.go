@@ -41,7 +41,9 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 		return
 	}
 	w.tell(s, p.Notes)
+	before := s.prior.Conditions
 	s.prior = podstatus.Compute(in)
+	w.tellResize(s, before, s.prior.Conditions)
 	if !s.gone && !s.spec.Static() { // a static pod's mirror is another object
 		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done || p.Released)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,13 +99,18 @@ func sized(name string, milliCPU, generation int64) *corev1.Pod {
 	return p
 }
 
-func conditionOf(st corev1.PodStatus, kind corev1.PodConditionType) *corev1.PodCondition {
-	for i := range st.Conditions {
-		if st.Conditions[i].Type == kind {
-			return &st.Conditions[i]
+// wantEvents compares the events about resizes.
+func (w *world) wantEvents(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for _, c := range w.called("Event") {
+		if strings.HasPrefix(c.what, "Resize") {
+			got = append(got, c.what)
 		}
 	}
-	return nil
+	if !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
 }
 
 func TestResizeOfARunningPod(t *testing.T) {
@@ -120,7 +127,7 @@ func TestResizeOfARunningPod(t *testing.T) {
 		w.want(sized("p", 200, 2))
 		synctest.Wait()
 		st := w.status("p")
-		c := conditionOf(st, corev1.PodResizeInProgress)
+		c := findCondition(st.Conditions, corev1.PodResizeInProgress)
 		if c == nil || c.Reason != corev1.PodReasonError || c.ObservedGeneration != 2 || st.ContainerStatuses[0].Resources.Requests.Cpu().MilliValue() != 100 ||
 			st.ContainerStatuses[0].AllocatedResources.Cpu().MilliValue() != 200 {
 			t.Errorf("while it fails: %v, %v", c, st.ContainerStatuses[0])
@@ -129,9 +136,10 @@ func TestResizeOfARunningPod(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		st = w.status("p")
-		if c := conditionOf(st, corev1.PodResizeInProgress); c != nil || st.ContainerStatuses[0].Resources.Requests.Cpu().MilliValue() != 200 || st.ContainerStatuses[0].RestartCount != 0 {
+		if c := findCondition(st.Conditions, corev1.PodResizeInProgress); c != nil || st.ContainerStatuses[0].Resources.Requests.Cpu().MilliValue() != 200 || st.ContainerStatuses[0].RestartCount != 0 {
 			t.Errorf("afterwards: %v, %v", c, st.ContainerStatuses[0])
 		}
+		w.wantEvents(t, "ResizeStarted ", "ResizeError ", "ResizeCompleted ")
 	})
 }
 
@@ -144,16 +152,17 @@ func TestResizeDeferred(t *testing.T) {
 		synctest.Wait()
 		w.want(sized("p", 200, 2), other)
 		synctest.Wait()
-		c := conditionOf(w.status("p"), corev1.PodResizePending)
+		c := findCondition(w.status("p").Conditions, corev1.PodResizePending)
 		if c == nil || c.Reason != corev1.PodReasonDeferred || c.ObservedGeneration != 2 || len(w.called("Resize")) != 0 {
 			t.Fatalf("without room: %v, %d resizes", c, len(w.called("Resize")))
 		}
 		w.want(sized("p", 200, 2))
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if c := conditionOf(w.status("p"), corev1.PodResizePending); c != nil || len(w.called("Resize")) != 1 {
+		if c := findCondition(w.status("p").Conditions, corev1.PodResizePending); c != nil || len(w.called("Resize")) != 1 {
 			t.Errorf("with room: %v, %d resizes", c, len(w.called("Resize")))
 		}
+		w.wantEvents(t, "ResizeDeferred ", "ResizeStarted ", "ResizeCompleted ")
 	})
 }
 
@@ -184,7 +193,7 @@ func TestPreemption(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		st := w.status("p")
-		c := conditionOf(st, corev1.DisruptionTarget)
+		c := findCondition(st.Conditions, corev1.DisruptionTarget)
 		if st.Phase != corev1.PodFailed || st.Reason != "Preempting" || c == nil || c.Reason != corev1.PodReasonTerminationByKubelet {
 			t.Errorf("the displaced pod: %v", st)
 		}
