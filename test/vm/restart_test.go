@@ -57,7 +57,7 @@ func (u *under) testAgentRestart(t *testing.T) {
 		if now := identities(p); now != ids[name] {
 			t.Errorf("pod %s was disturbed: %s, it was %s", name, now, ids[name])
 		}
-		// Not the same under both: the kubelet takes a static pod for another one.
+		// Compared, not demanded: under the kubelet a static pod became ready anew.
 		u.facts.put("agent restart", u.role(p), "ready all the time", fmt.Sprint(readySince(p) == since[name]))
 	}
 	// The sum of the class follows the pods that are gone, not always at once.
