@@ -2,6 +2,7 @@ package cridiff
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +34,27 @@ func BedOptions(cgroupDriver string) bed.Options {
 		config["registryPullQPS"], config["serializeImagePulls"] = 0, false
 		config["allowedUnsafeSysctls"] = []string{"kernel.msg*", "net.core.somaxconn"}
 	}}
+}
+
+// Reconfigure changes the KubeletConfiguration of the agents that are started
+// from now on.
+func Reconfigure(b *bed.Bed, change func(config map[string]any)) error {
+	raw, err := os.ReadFile(b.KubeletConfig)
+	if err != nil {
+		return fmt.Errorf("read the KubeletConfiguration: %w", err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return fmt.Errorf("read the KubeletConfiguration: %w", err)
+	}
+	change(config)
+	if raw, err = json.MarshalIndent(config, "", "  "); err != nil {
+		return fmt.Errorf("encode the KubeletConfiguration: %w", err)
+	}
+	if err := os.WriteFile(b.KubeletConfig, raw, 0o600); err != nil {
+		return fmt.Errorf("write the KubeletConfiguration: %w", err)
+	}
+	return nil
 }
 
 // OnBed is a bed as a target, and the corpus for it. Done undoes what was

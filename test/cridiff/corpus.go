@@ -32,6 +32,8 @@ const (
 	// resizeKey: the resources, by container, that the pod is resized to once it
 	// runs.
 	resizeKey = "cridiff/resize"
+	// killKey: "true" ends the sandbox once all runs; the pod gets another.
+	killKey = "cridiff/kill-sandbox"
 	// staticKey: "true" gives the pod to the agent as a manifest.
 	staticKey = "cridiff/static"
 )
@@ -49,6 +51,8 @@ type Pod struct {
 	Static bool
 	// Nothing: not all of its containers are made, by the kubelet either.
 	Nothing bool
+	// Kill: its sandbox ends once all of its containers run.
+	Kill bool
 	// Ephemeral are added once the pod's other containers run.
 	Ephemeral []corev1.EphemeralContainer
 	// Resize are the resources of containers that are changed at last.
@@ -137,16 +141,16 @@ func empty(document []byte) bool {
 func newPod(p *corev1.Pod) (Pod, error) {
 	out := Pod{
 		Pod: p, Static: p.Annotations[staticKey] == "true", Nothing: p.Annotations[untilKey] == "nothing",
-		Ephemeral: p.Spec.EphemeralContainers,
+		Kill: p.Annotations[killKey] == "true", Ephemeral: p.Spec.EphemeralContainers,
 	}
 	if resize := p.Annotations[resizeKey]; resize != "" {
 		if err := yaml.UnmarshalStrict([]byte(resize), &out.Resize); err != nil {
 			return out, fmt.Errorf("parse what pod %s is resized to: %w", p.Name, err)
 		}
 	}
-	delete(p.Annotations, resizeKey)
-	delete(p.Annotations, untilKey)
-	delete(p.Annotations, staticKey)
+	for _, key := range []string{resizeKey, killKey, untilKey, staticKey} {
+		delete(p.Annotations, key)
+	}
 	p.APIVersion, p.Kind = "v1", "Pod"
 	if p.Spec.AutomountServiceAccountToken == nil {
 		p.Spec.AutomountServiceAccountToken = new(bool)
@@ -205,6 +209,11 @@ func (p *Pod) Expected() []string {
 			all = append(all, c.Name+"/1")
 		}
 	}
+	if p.Kill {
+		for i := range p.Spec.Containers {
+			all = append(all, afterKill+p.Spec.Containers[i].Name+"/1")
+		}
+	}
 	for _, c := range p.Ephemeral {
 		all = append(all, debugger+c.Name+"/0")
 	}
@@ -213,6 +222,17 @@ func (p *Pod) Expected() []string {
 
 // crashes is the name of containers that fail once.
 const crashes = "crash"
+
+// Only returns the corpus with the pods whose names begin with one of prefixes.
+func (c *Corpus) Only(prefixes ...string) *Corpus {
+	out := &Corpus{Objects: c.Objects}
+	for i := range c.Pods {
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.Pods[i].Name, p) }) {
+			out.Pods = append(out.Pods, c.Pods[i])
+		}
+	}
+	return out
+}
 
 // imageID is the identity of an image in the fake.
 func imageID(name string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(name))) }

@@ -12,6 +12,7 @@ import (
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
+	"nodeagent.dev/nodeagent/test/diff"
 )
 
 // Environment variables. With keepEnv the results are kept in this folder as
@@ -35,10 +36,28 @@ func TestSameRequests(t *testing.T) {
 	bedtest.Must(t, "preparing the corpus", err)
 	t.Cleanup(func() { bedtest.Must(t, "tidying up", done()) })
 	bedtest.Must(t, "making what the pods refer to", target.Prepare(ctx, corpus))
+	compareAgents(ctx, t, b, target, corpus, list, "")
+
+	// What depends on the node's configuration, with another one.
+	bedtest.Must(t, "changing the configuration", Reconfigure(b, func(config map[string]any) {
+		config["seccompDefault"], config["cpuCFSQuota"] = true, false
+		config["clusterDNS"], config["resolvConf"] = []string{}, ""
+		config["clusterDomain"] = "other.example"
+	}))
+	t.Run("configured", func(t *testing.T) {
+		some := corpus.Only("dns-", "name-fqdn", "res-burst", "res-pod-level", "sec-seccomp", "static-")
+		compareAgents(ctx, t, b, target, some, list, "-configured")
+	})
+}
+
+// compareAgents gives the pods to both agents. The list says what may differ; all
+// of it has to when there is no suffix, by which kept results are told apart.
+func compareAgents(ctx context.Context, t *testing.T, b *bed.Bed, target *Target, corpus *Corpus, list []diff.Accepted, suffix string) {
+	t.Helper()
 	results := map[string]*Result{}
 	for _, agent := range []string{bed.Kubelet, bed.Nodeagent} {
 		begin := time.Now()
-		results[agent] = resultOf(ctx, t, b, target, corpus, agent)
+		results[agent] = resultOf(ctx, t, b, target, corpus, agent, suffix)
 		t.Logf("%d pods under %s took %s", len(corpus.Pods), agent, time.Since(begin).Round(100*time.Millisecond))
 	}
 	for _, missing := range results[bed.Kubelet].Missing {
@@ -50,15 +69,18 @@ func TestSameRequests(t *testing.T) {
 	for pod, lines := range pods {
 		t.Run(pod, func(t *testing.T) { t.Errorf("differs from the kubelet:\n%s", lines) })
 	}
+	if suffix != "" {
+		return // the list is for the whole corpus
+	}
 	for _, line := range stale {
 		t.Error(line)
 	}
 }
 
 // resultOf runs the corpus under an agent or takes what was kept.
-func resultOf(ctx context.Context, t *testing.T, b *bed.Bed, target *Target, corpus *Corpus, agent string) *Result {
+func resultOf(ctx context.Context, t *testing.T, b *bed.Bed, target *Target, corpus *Corpus, agent, suffix string) *Result {
 	t.Helper()
-	file := filepath.Join(os.Getenv(keepEnv), agent+".json")
+	file := filepath.Join(os.Getenv(keepEnv), agent+suffix+".json")
 	if os.Getenv(reuseEnv) == agent {
 		raw, err := os.ReadFile(file)
 		bedtest.Must(t, "reading a kept result", err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,7 @@ type Recorder struct {
 	mu    sync.Mutex
 	calls []Call
 	errs  []error
+	logs  []string
 }
 
 // Record listens on a unix socket and passes calls on to the runtime. A socket
@@ -86,10 +88,35 @@ func Record(socket string, runtime grpc.ClientConnInterface) (*Recorder, error) 
 	return r, nil
 }
 
-// Close ends all connections. The runtime behind the recorder stays.
+// Close ends all connections and removes the logs of containers. The runtime
+// behind the recorder stays.
 func (r *Recorder) Close() {
 	r.server.Stop()
 	<-r.done
+	for _, file := range r.logs {
+		_ = os.Remove(file)
+	}
+}
+
+// keepLog makes the log of a container, as runtimes do: agents count the logs of
+// a container whose earlier instances are gone.
+func (r *Recorder) keepLog(request []byte) {
+	var create struct {
+		Config struct {
+			LogPath string `json:"log_path"`
+		}
+		Sandbox struct {
+			LogDirectory string `json:"log_directory"`
+		} `json:"sandbox_config"`
+	}
+	if json.Unmarshal(request, &create) != nil || create.Sandbox.LogDirectory == "" || create.Config.LogPath == "" {
+		return
+	}
+	file := filepath.Join(create.Sandbox.LogDirectory, create.Config.LogPath)
+	if f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o640); err == nil {
+		_ = f.Close()
+		r.logs = append(r.logs, file)
+	}
 }
 
 // Calls are the requests so far, in order. An error is about requests that
@@ -167,6 +194,9 @@ func (r *Recorder) note(full string, request []byte) {
 		return
 	}
 	r.calls = append(r.calls, Call{Method: method, Request: text})
+	if method == "CreateContainer" {
+		r.keepLog(text)
+	}
 }
 
 // decode turns the request of a method ("/runtime.v1.RuntimeService/Version")

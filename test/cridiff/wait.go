@@ -41,6 +41,10 @@ func (s *Session) wait(ctx context.Context) (missing []string, err error) {
 				continue
 			}
 			delete(later, p)
+			if p.Kill {
+				s.killSandbox(p)
+				continue
+			}
 			if err := s.target.change(ctx, p); err != nil {
 				return missing, err
 			}
@@ -62,8 +66,9 @@ func (s *Session) wait(ctx context.Context) (missing []string, err error) {
 
 // Things that missing names beside containers.
 const (
-	updateOf = "update of "
-	debugger = "ephemeral "
+	updateOf  = "update of "
+	debugger  = "ephemeral "
+	afterKill = "in another sandbox "
 )
 
 // missing lists what is expected and has not been asked for, as "POD: WHAT".
@@ -83,7 +88,7 @@ func (s *Session) missing(updates []string) []string {
 	for i := range s.corpus.Pods {
 		p := &s.corpus.Pods[i]
 		for _, want := range p.Expected() {
-			if !started[uids[p.Name]+" "+strings.TrimPrefix(want, debugger)] {
+			if !started[uids[p.Name]+" "+strings.TrimPrefix(strings.TrimPrefix(want, debugger), afterKill)] {
 				missing = append(missing, p.Name+": "+want)
 			}
 		}
@@ -124,11 +129,20 @@ func (s *Session) updates() ([]string, error) {
 	return all, nil
 }
 
+// killSandbox ends the pod's sandbox, as when its pause process is killed.
+func (s *Session) killSandbox(p *Pod) {
+	for _, sb := range s.fake.Snapshot().Sandboxes {
+		if s.target.plain(sb.Name) == p.Name {
+			s.fake.KillSandbox(sb.ID)
+		}
+	}
+}
+
 // later are the pods that get something once they run.
 func (c *Corpus) later() map[*Pod]bool {
 	all := map[*Pod]bool{}
 	for i := range c.Pods {
-		if p := &c.Pods[i]; len(p.Ephemeral)+len(p.Resize) > 0 {
+		if p := &c.Pods[i]; p.Kill || len(p.Ephemeral)+len(p.Resize) > 0 {
 			all[p] = true
 		}
 	}
@@ -139,7 +153,7 @@ func (c *Corpus) later() map[*Pod]bool {
 func (p *Pod) ready(missing []string) bool {
 	return !slices.ContainsFunc(missing, func(m string) bool {
 		what, own := strings.CutPrefix(m, p.Name+": ")
-		return own && !strings.HasPrefix(what, updateOf) && !strings.HasPrefix(what, debugger)
+		return own && !strings.HasPrefix(what, updateOf) && !strings.HasPrefix(what, debugger) && !strings.HasPrefix(what, afterKill)
 	})
 }
 
