@@ -36,6 +36,7 @@ func (u *under) testReboot(t *testing.T) {
 			t.Errorf("pod %s is another one", name)
 		}
 	}
+	u.awaitShares(t, cgroups, u.pods(t))
 	changed(t, "the reboot", cgroups, u.byPlace(t, u.pods(t)))
 	once, err := u.Bed.Client().CoreV1().Pods(namespace).Get(t.Context(), "once", metav1.GetOptions{})
 	must(t, "reading pod once", err)

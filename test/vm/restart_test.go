@@ -60,17 +60,23 @@ func (u *under) testAgentRestart(t *testing.T) {
 		// Compared, not demanded: under the kubelet a static pod became ready anew.
 		u.facts.put("agent restart", u.role(p), "ready all the time", fmt.Sprint(readySince(p) == since[name]))
 	}
-	// The sum of the class follows the pods that are gone, not always at once.
-	eventually(t, "the shares of the class are as before", 2*time.Minute, func() string {
+	u.awaitShares(t, before, pods)
+	changed(t, "two restarts of the agent", before, u.byPlace(t, pods))
+	if left := u.sh(t, "systemctl list-units --plain --no-legend --all --state=failed 'kubepods*' 'cri-containerd*'"); left != "" {
+		t.Errorf("systemd has failed units of pods: %s", left)
+	}
+}
+
+// awaitShares waits until the shares of the class are as they were: they follow
+// the pods, but the kubelet starts without any and sums up now and then.
+func (u *under) awaitShares(t *testing.T, before settings, pods map[string]*corev1.Pod) {
+	t.Helper()
+	eventually(t, "the shares of the class are as before", 3*time.Minute, func() string {
 		if is, was := u.byPlace(t, pods)[burstable]["cpu.weight"], before[burstable]["cpu.weight"]; is != was {
 			return is + " instead of " + was
 		}
 		return ""
 	})
-	changed(t, "two restarts of the agent", before, u.byPlace(t, pods))
-	if left := u.sh(t, "systemctl list-units --plain --no-legend --all --state=failed 'kubepods*' 'cri-containerd*'"); left != "" {
-		t.Errorf("systemd has failed units of pods: %s", left)
-	}
 }
 
 func (n *Node) remove(t *testing.T, name string, grace int64) {
