@@ -93,9 +93,7 @@ func (u *under) byPlace(t *testing.T, pods map[string]*corev1.Pod) settings {
 	return named
 }
 
-// testCgroups notes the settings of all cgroups, to be compared, and what becomes
-// of them when systemd reads its units again: it writes what it was told, and
-// forgets what only was in the files.
+// testCgroups notes the settings of all cgroups, to be compared.
 func (u *under) testCgroups(t *testing.T) {
 	pods := u.pods(t)
 	first := u.byPlace(t, pods)
@@ -114,8 +112,15 @@ func (u *under) testCgroups(t *testing.T) {
 			u.facts.put("cgroup", place, file, value)
 		}
 	}
+}
+
+// testReload notes what becomes of the settings when systemd reads its units
+// again: it writes what it was told, and forgets what only was in the files.
+func (u *under) testReload(t *testing.T) {
+	pods := u.pods(t)
+	before := u.byPlace(t, pods)
 	u.sh(t, "systemctl daemon-reload")
-	for k, change := range changes(first, u.byPlace(t, pods)) {
+	for k, change := range changes(before, u.byPlace(t, pods)) {
 		u.facts.put("daemon-reload", k.Place, k.What, change)
 	}
 }

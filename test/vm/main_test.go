@@ -82,6 +82,7 @@ func TestNode(t *testing.T) {
 			t.Run("Resize", u.testResize)
 			t.Run("AgentRestart", u.testAgentRestart)
 			t.Run("Reboot", u.testReboot)
+			t.Run("DaemonReload", u.testReload) // last: settings stay changed
 			if *factsDir != "" {
 				u.facts.save(t, *factsDir, agent)
 			}
