@@ -185,16 +185,19 @@ func (p *parts) enforce(ctx context.Context, cgroups *cgroup.Manager, recorder *
 	}, err
 }
 
+// settleFirst is how long after the start the pods are taken to be known.
+const settleFirst = 5 * time.Second
+
 // settle gives the QoS classes their part of the node, from time to time.
 func (p *parts) settle(ctx context.Context, cgroups *cgroup.Manager) error {
-	tick := time.NewTicker(cgroup.SettleEvery)
-	defer tick.Stop()
+	next := time.After(settleFirst)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-next:
 		}
+		next = time.After(cgroup.SettleEvery)
 		var pods []*corev1.Pod
 		for _, v := range p.Views() {
 			if v.Pod != nil && !pod.Terminal(v.Status.Phase) {

@@ -79,3 +79,28 @@ func (c podCgroups) MemoryShort(p *corev1.Pod) error {
 	}
 	return nil
 }
+
+// With implements resize.Cgroups.
+func (c podCgroups) With(p *corev1.Pod, l pod.Limit) (pod.CgroupLimits, error) {
+	limits, err := c.Actual(p)
+	if err != nil {
+		return pod.CgroupLimits{}, fmt.Errorf("read the limits of the pod's cgroup: %w", err)
+	}
+	want := c.Wanted(p)
+	switch l {
+	case pod.LimitMemory:
+		limits.Memory = want.Memory
+	case pod.LimitCPUQuota:
+		limits.CPUQuota, limits.CPUPeriod = want.CPUQuota, want.CPUPeriod
+	case pod.LimitCPUShares:
+		limits.CPUShares = want.CPUShares
+	}
+	out := pod.CgroupLimits{CPUShares: int64(limits.CPUShares), CPUPeriod: int64(limits.CPUPeriod), Unified: want.Unified} // #nosec G115 -- small
+	if limits.CPUQuota != nil {
+		out.CPUQuota = *limits.CPUQuota
+	}
+	if limits.Memory != nil {
+		out.Memory = *limits.Memory
+	}
+	return out, nil
+}

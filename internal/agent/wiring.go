@@ -146,7 +146,7 @@ func (p *parts) workerDeps(ctx context.Context, rt runtimeFacts, cgroups *cgroup
 		Givens: givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages,
 			objects: store, standalone: p.api.main == nil, volumes: volumes, node: nodeNow, spec: p.spec.get},
 		Images:      images,
-		Allocations: allocations, Resizer: resize.New(podCgroups{cgroups}, p.runtime, p.log.Named("resize")),
+		Allocations: allocations, Resizer: resize.New(podCgroups{cgroups}, p.runtime),
 		OnNode: lifecycle.OnNode{Volumes: volumes, Cgroups: granting, Logs: logs, Leftovers: func() []pod.Ref {
 			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
 		}},

@@ -215,7 +215,7 @@ func TestUpdatedResources(t *testing.T) {
 
 func TestUpdatedSandbox(t *testing.T) {
 	p := onePod(nil, nil)
-	l := PodLimits{CPUShares: 1280, CPUQuota: 125000, CPUPeriod: 100000, Memory: 192 << 20, Unified: map[string]string{"memory.low": "1"}}
+	l := pod.CgroupLimits{CPUShares: 1280, CPUQuota: 125000, CPUPeriod: 100000, Memory: 192 << 20, Unified: map[string]string{"memory.low": "1"}}
 	want := &runtimeapi.LinuxContainerResources{
 		CpuShares: 1280, CpuQuota: 125000, CpuPeriod: 100000, MemoryLimitInBytes: 192 << 20, Unified: map[string]string{"memory.low": "1"},
 	}
@@ -237,7 +237,7 @@ func TestUpdatedSandbox(t *testing.T) {
 	if diff := cmp.Diff(wantOverhead, sandbox.Linux.Overhead, protocmp.Transform()); diff != "" {
 		t.Errorf("a new sandbox is told something else: %s", diff)
 	}
-	_, got = UpdatedSandbox(p, PodLimits{CPUShares: 2, CPUQuota: -1, CPUPeriod: 100000, Memory: -1}, node())
+	_, got = UpdatedSandbox(p, pod.CgroupLimits{CPUShares: 2, CPUQuota: -1, CPUPeriod: 100000, Memory: -1}, node())
 	if diff := cmp.Diff(&runtimeapi.LinuxContainerResources{CpuShares: 2, CpuQuota: -1, CpuPeriod: 100000, MemoryLimitInBytes: -1}, got, protocmp.Transform()); diff != "" {
 		t.Errorf("unlimited: %s", diff)
 	}
@@ -296,7 +296,7 @@ func FuzzResources(f *testing.F) {
 			checkResources(t, UpdatedResources(p, c, n))
 		}
 		checkResources(t, sandboxResources(p, &n))
-		overhead, sandbox := UpdatedSandbox(p, PodLimits{CPUShares: cpuRequest, CPUQuota: cpuLimit, CPUPeriod: 100000, Memory: memoryLimit}, n)
+		overhead, sandbox := UpdatedSandbox(p, pod.CgroupLimits{CPUShares: cpuRequest, CPUQuota: cpuLimit, CPUPeriod: 100000, Memory: memoryLimit}, n)
 		checkResources(t, overhead)
 		if cpuRequest > 0 && sandbox.CpuShares <= 0 || memoryLimit > 0 && sandbox.MemoryLimitInBytes < 0 || cpuLimit > 0 && sandbox.CpuQuota <= 0 {
 			t.Errorf("sandbox: %v", sandbox)

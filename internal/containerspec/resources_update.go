@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // UpdatedResources are what the runtime is told of a running container that is
@@ -33,16 +35,9 @@ func listed(list corev1.ResourceList) corev1.ResourceList {
 	return list
 }
 
-// PodLimits are the limits of a pod's cgroup, overhead included: µs, bytes and
-// shares. Zero is one that the cgroup was not given, -1 one without end.
-type PodLimits struct {
-	CPUShares, CPUQuota, CPUPeriod, Memory int64
-	Unified                                map[string]string
-}
-
 // UpdatedSandbox is what the runtime is told of the pod's sandbox when the pod's
 // cgroup gets other limits, before they are set: the runtime may refuse.
-func UpdatedSandbox(p *corev1.Pod, l PodLimits, node Node) (overhead, resources *runtimeapi.LinuxContainerResources) {
+func UpdatedSandbox(p *corev1.Pod, l pod.CgroupLimits, node Node) (overhead, resources *runtimeapi.LinuxContainerResources) {
 	cpu, memory := p.Spec.Overhead.Cpu().MilliValue(), p.Spec.Overhead.Memory().Value()
 	if l.CPUQuota > 0 && l.CPUPeriod > 0 {
 		l.CPUQuota = max(l.CPUQuota-Quota(cpu, time.Duration(l.CPUPeriod)*time.Microsecond), minQuota)

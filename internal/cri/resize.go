@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -23,17 +25,17 @@ func (c *Client) UpdateContainer(ctx context.Context, p *corev1.Pod, container *
 	return err
 }
 
-// UpdateSandbox tells the runtime what the pod as a whole has now. Most runtimes
-// need not know.
-func (c *Client) UpdateSandbox(ctx context.Context, p *corev1.Pod, id string) error {
-	sandbox, err := containerspec.Sandbox(pod.SandboxRequest{Pod: p}, c.cfg.Node())
-	if err != nil {
-		return err
-	}
-	_, err = call(ctx, c, "update_podsandbox_resources", c.cfg.RequestTimeout, c.runtime.UpdatePodSandboxResources,
+// UpdateSandbox tells the runtime what the pod's cgroup is about to have. A runtime
+// that does not know the call need not know.
+func (c *Client) UpdateSandbox(ctx context.Context, p *corev1.Pod, id string, limits pod.CgroupLimits) error {
+	overhead, resources := containerspec.UpdatedSandbox(p, limits, c.cfg.Node())
+	_, err := call(ctx, c, "update_podsandbox_resources", c.cfg.RequestTimeout, c.runtime.UpdatePodSandboxResources,
 		&runtimeapi.UpdatePodSandboxResourcesRequest{
-			PodSandboxId: id, Overhead: sandbox.GetLinux().GetOverhead(), Resources: sandbox.GetLinux().GetResources(),
+			PodSandboxId: id, Overhead: overhead, Resources: resources,
 		})
+	if status.Code(err) == codes.Unimplemented {
+		return nil
+	}
 	return err
 }
 

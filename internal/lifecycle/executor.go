@@ -169,7 +169,7 @@ func (j job) createContainer(ctx context.Context, a plan.StartContainer) (string
 		return "", err
 	}
 	req := pod.ContainerRequest{
-		Sandbox:   pod.SandboxRequest{Pod: j.pod, Grant: grant},
+		Sandbox:   pod.SandboxRequest{Pod: j.pod, Attempt: a.SandboxAttempt, Grant: grant},
 		SandboxID: a.SandboxID,
 		Container: a.Container,
 		Attempt:   a.Attempt, CrashCount: a.CrashCount,

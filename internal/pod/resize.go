@@ -95,6 +95,7 @@ func SizesOf(whole *corev1.ResourceRequirements, r *corev1.ResourceRequirements)
 // ContainerResize is one running container that is to have other resources.
 type ContainerResize struct {
 	ID        string
+	Kind      Kind
 	Container *corev1.Container
 	From, To  Sizes
 }
@@ -110,12 +111,12 @@ type ResizeRequest struct {
 }
 
 // Resizes lists the running containers whose resources are not those they have
-// been allocated. Init containers that end are not resized while they run.
+// been allocated.
 func (in *Input) Resizes() []ContainerResize {
 	var list []ContainerResize
 	for k, c := range Containers(in.Pod) {
 		i := in.Latest(c.Name)
-		if k == KindInit || k == KindEphemeral || i == nil || i.State != ContainerRunning {
+		if k == KindEphemeral || i == nil || i.State != ContainerRunning {
 			continue
 		}
 		given, known := in.Actuated.Containers[c.Name]
@@ -124,7 +125,7 @@ func (in *Input) Resizes() []ContainerResize {
 		}
 		from, to := SizesOf(in.Actuated.Pod, &given), SizesOf(in.Pod.Spec.Resources, &c.Resources)
 		if from != to {
-			list = append(list, ContainerResize{ID: i.ID, Container: c, From: from, To: to})
+			list = append(list, ContainerResize{ID: i.ID, Kind: k, Container: c, From: from, To: to})
 		}
 	}
 	return list
@@ -138,6 +139,13 @@ func (in *Input) ResizesWhole() bool {
 		return false
 	}
 	return SizesOf(nil, given) != SizesOf(nil, in.Pod.Spec.Resources)
+}
+
+// CgroupLimits are the limits of a pod's cgroup, overhead included: µs, bytes and
+// shares. Zero is one that the cgroup was not given, -1 one without end.
+type CgroupLimits struct {
+	CPUShares, CPUQuota, CPUPeriod, Memory int64
+	Unified                                map[string]string
 }
 
 // Limit is one limit of a pod's cgroup that a resize may change.
@@ -156,6 +164,9 @@ func (r ContainerResize) Restarts() bool {
 	changed := map[corev1.ResourceName]bool{
 		corev1.ResourceCPU:    r.From.CPURequest != r.To.CPURequest || r.From.CPULimit != r.To.CPULimit,
 		corev1.ResourceMemory: r.From.MemoryRequest != r.To.MemoryRequest || r.From.MemoryLimit != r.To.MemoryLimit,
+	}
+	if r.Kind == KindInit {
+		return false // it would not be started again
 	}
 	for _, policy := range r.Container.ResizePolicy {
 		if changed[policy.ResourceName] && policy.RestartPolicy == corev1.RestartContainer {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
 	"nodeagent.dev/nodeagent/internal/pod"
@@ -18,6 +17,8 @@ type Cgroups interface {
 	Compare(p *corev1.Pod, part pod.Limit) (int, error)
 	// Set gives the pod's cgroup a limit.
 	Set(ctx context.Context, p *corev1.Pod, part pod.Limit) error
+	// With is what the pod's cgroup has once one of its limits is set.
+	With(p *corev1.Pod, part pod.Limit) (pod.CgroupLimits, error)
 	// MemoryShort says by an error that the pod uses more memory than it is to have.
 	MemoryShort(p *corev1.Pod) error
 }
@@ -26,8 +27,9 @@ type Cgroups interface {
 type Runtime interface {
 	// UpdateContainer gives a running container the resources of c.
 	UpdateContainer(ctx context.Context, p *corev1.Pod, c *corev1.Container, id string) error
-	// UpdateSandbox tells the runtime what the pod has now, where it wants to know.
-	UpdateSandbox(ctx context.Context, p *corev1.Pod, id string) error
+	// UpdateSandbox tells the runtime what the pod's cgroup is about to have. An error
+	// means that it does not agree.
+	UpdateSandbox(ctx context.Context, p *corev1.Pod, id string, limits pod.CgroupLimits) error
 	// MemoryUsage is how much memory a container uses, in bytes.
 	MemoryUsage(ctx context.Context, id string) (int64, error)
 }
@@ -36,13 +38,10 @@ type Runtime interface {
 type Resizer struct {
 	cgroups Cgroups
 	runtime Runtime
-	log     *zap.Logger
 }
 
 // New returns a resizer.
-func New(c Cgroups, r Runtime, log *zap.Logger) *Resizer {
-	return &Resizer{cgroups: c, runtime: r, log: log}
-}
+func New(c Cgroups, r Runtime) *Resizer { return &Resizer{cgroups: c, runtime: r} }
 
 // Resize does what req asks for and returns what the containers have afterwards.
 // It stops at the first thing that cannot be done: what is left is to be asked for
@@ -137,15 +136,16 @@ func (w *work) resource(ctx context.Context, name corev1.ResourceName) error {
 	return nil
 }
 
-// set gives the pod's cgroup one of its limits, and tells the runtime.
+// set gives the pod's cgroup one of its limits, if the runtime agrees.
 func (w *work) set(ctx context.Context, part pod.Limit) error {
-	if err := w.cgroups.Set(ctx, w.req.Pod, part); err != nil {
+	limits, err := w.cgroups.With(w.req.Pod, part)
+	if err != nil {
 		return err
 	}
-	if err := w.runtime.UpdateSandbox(ctx, w.req.Pod, w.req.SandboxID); err != nil {
-		w.log.Debug("the runtime was not told of new resources of a pod", zap.String("pod", pod.RefOf(w.req.Pod).String()), zap.Error(err))
+	if err := w.runtime.UpdateSandbox(ctx, w.req.Pod, w.req.SandboxID, limits); err != nil {
+		return fmt.Errorf("failed to notify runtime for UpdatePodSandboxResources; resize rejected: %w", err)
 	}
-	return nil
+	return w.cgroups.Set(ctx, w.req.Pod, part)
 }
 
 // containers gives the containers one resource, those that give some of it back

@@ -46,11 +46,13 @@ type RemoveSandbox struct{ ID string }
 // StartContainer makes a container instance and starts it, or only starts the
 // one named by Created, which an earlier agent made and did not live to start.
 type StartContainer struct {
-	Container  *corev1.Container
-	SandboxID  string
-	Attempt    int
-	CrashCount int
-	Image      pod.Image
+	Container *corev1.Container
+	// SandboxID and SandboxAttempt are the sandbox it is made in.
+	SandboxID      string
+	SandboxAttempt uint32
+	Attempt        int
+	CrashCount     int
+	Image          pod.Image
 	// VolumeImages are the images of the image volumes it mounts, by volume.
 	VolumeImages map[string]pod.Image
 	Created      string

@@ -225,7 +225,7 @@ func start(in *pod.Input, p *Plan, sb *pod.Sandbox, list []due) {
 // have to wait for it.
 func startOne(in *pod.Input, p *Plan, sb *pod.Sandbox, d *due) (blocks bool) {
 	name := d.spec.Name
-	a := StartContainer{Container: d.spec, SandboxID: sb.ID, Attempt: d.attempt, CrashCount: d.crashCount}
+	a := StartContainer{Container: d.spec, SandboxID: sb.ID, SandboxAttempt: sb.Attempt, Attempt: d.attempt, CrashCount: d.crashCount}
 	if !a.takeImages(in) {
 		_, _, failed := in.FailedImage(d.spec)
 		return !failed
