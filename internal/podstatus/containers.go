@@ -113,6 +113,8 @@ func observed(in *pod.Input, k pod.Kind, c *corev1.Container, latest *pod.Contai
 		st.LastTerminationState = prior.LastTerminationState
 	} else if prior != nil && prior.State.Terminated != nil && prior.ContainerID != st.ContainerID {
 		st.LastTerminationState = prior.State
+	} else if prior != nil && prior.State.Waiting != nil {
+		st.LastTerminationState = prior.LastTerminationState
 	}
 	if st.State.Terminated != nil && in.Instances[latest.ID].Replace && !pod.Restarts(in.Pod, k, c, latest.ExitCode) {
 		// The API lets nobody come back from an end that the policy has as final.
@@ -217,7 +219,7 @@ func forgotten(st corev1.ContainerStatus) corev1.ContainerStatus {
 func waitingReason(in *pod.Input, k pod.Kind, c *corev1.Container) *corev1.ContainerStateWaiting {
 	latest := in.Latest(c.Name)
 	runs := latest != nil && latest.State == pod.ContainerRunning && !in.Instances[latest.ID].HookFailed
-	if in.Stop != nil || in.Finished(k, c) || runs || in.Over() {
+	if in.Stop != nil || in.Finished(k, c) || runs || in.Over() || in.RestartingAll() && !in.Cleared() {
 		return nil
 	}
 	if missing := pod.Unsupported(in.Pod); missing != "" {
