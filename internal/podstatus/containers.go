@@ -13,6 +13,7 @@ import (
 const (
 	statusUnknown = "ContainerStatusUnknown"
 	restartingAll = "RestartingAllContainers"
+	crashLoop     = "CrashLoopBackOff"
 	clearedAway   = "The container is removed because RestartAllContainers in place"
 	initForgotten = "Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally"
 	lostAtEnd     = "The container could not be located when the pod was terminated"
@@ -45,8 +46,12 @@ func containers(in *pod.Input, s *corev1.PodStatus) {
 func container(in *pod.Input, k pod.Kind, c *corev1.Container) corev1.ContainerStatus {
 	var st corev1.ContainerStatus
 	latest := in.Latest(c.Name)
-	if latest != nil && latest.State == pod.ContainerAborted {
+	switch {
+	case latest == nil:
+	case latest.State == pod.ContainerAborted:
 		latest = in.Observed.Previous(latest)
+	case latest.State == pod.ContainerCreated && in.Observed.Previous(latest) != nil:
+		latest = in.Observed.Previous(latest) // a restart counts when it has happened
 	}
 	if latest != nil {
 		st = observed(in, k, c, latest)
@@ -126,13 +131,28 @@ func observed(in *pod.Input, k pod.Kind, c *corev1.Container, latest *pod.Contai
 			st.User = prior.User // a runtime that removes the container no longer knows
 		}
 	}
-	if w := waitingReason(in, k, c); w != nil {
+	w := waitingReason(in, k, c)
+	if w == nil && st.State.Terminated != nil {
+		w = backOffOver(in, k, c, &st)
+	}
+	if w != nil {
 		if st.State.Terminated != nil {
 			st.LastTerminationState = st.State
 		}
 		st.State = corev1.ContainerState{Waiting: w}
 	}
 	return st
+}
+
+// backOffOver is what a container goes on to show that has waited for its restart,
+// until that has happened; nil if it has not waited, or does not restart.
+func backOffOver(in *pod.Input, k pod.Kind, c *corev1.Container, st *corev1.ContainerStatus) *corev1.ContainerStateWaiting {
+	prior := in.PriorContainer(c.Name)
+	if prior == nil || prior.State.Waiting == nil || prior.State.Waiting.Reason != crashLoop || prior.ContainerID != st.ContainerID ||
+		in.Stop != nil || in.Over() || in.RestartingAll() || in.Finished(k, c) {
+		return nil
+	}
+	return prior.State.Waiting
 }
 
 func fromInstance(in *pod.Input, i *pod.Container) corev1.ContainerStatus {
@@ -226,7 +246,7 @@ func waitingReason(in *pod.Input, k pod.Kind, c *corev1.Container) *corev1.Conta
 		return &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: missing}
 	}
 	if r := in.Restart(k, c); r != nil && in.Now.Before(r.At) {
-		return &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
+		return &corev1.ContainerStateWaiting{Reason: crashLoop,
 			Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", r.Delay, c.Name, pod.LongName(in.Ref))}
 	}
 	if use, at, failed := in.FailedImage(c); failed {
