@@ -12,6 +12,8 @@ export CGO_ENABLED := 0
 export GOFLAGS += -trimpath
 NAME ?= bed
 AGENT ?= nodeagent
+# The agents that test-vm compares.
+AGENTS ?= kubelet,nodeagent
 # The version of a release is its tag; else it says which commit was built.
 VERSION ?= $(or $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null)),0.1.0-dev.$(or $(shell git describe --always --dirty --exclude '*' 2>/dev/null),unknown))
 
@@ -33,8 +35,9 @@ BED = $(RUN) ./test/bed/cmd/bed
 PLAN = ./internal/lifecycle/plan
 SIM = ./test/sim
 # Packages with tests that need a node of real components.
-# The slow suites have targets of their own: latency, probeload, chaos.
-E2E = $(shell grep -rl --include='*_test.go' '^//go:build e2e' test | xargs -r -n1 dirname | sort -u | grep -vx -e test/latency -e test/chaos | sed 's|^|./|')
+# The slow suites have targets of their own: latency, probeload, chaos, cridiff,
+# registry, test-vm.
+E2E = $(shell grep -rl --include='*_test.go' '^//go:build e2e' test | xargs -r -n1 dirname | sort -u | grep -vx -e test/latency -e test/chaos -e test/cridiff -e test/registry | sed 's|^|./|')
 
 ##@ Try it
 
@@ -85,11 +88,13 @@ test: prepare ## Everything: lint, vet, unit, histories, e2e; minutes (e2e needs
 lint: ## Run the linter; the first call builds it
 	@tools/lint.sh
 	@tools/lint.sh --build-tags e2e ./test/...
+	@tools/lint.sh --build-tags vm ./test/vm/...
 
 .PHONY: vet
 vet: ## go vet, also of the e2e tests
 	@$(GO) vet ./...
 	@$(GO) vet -tags e2e ./test/...
+	@$(GO) vet -tags vm ./test/vm/...
 
 .PHONY: archtest
 archtest: ## Check the layers of the packages
@@ -130,6 +135,18 @@ probeload: prepare ## 200 containers with two probes each, beside the kubelet; 1
 .PHONY: chaos
 chaos: prepare ## 100 kills of the agent under a mixed load (SEED=N repeats one); 12 minutes (root)
 	@$(GO) test -tags e2e -count=1 -timeout 30m -run '^TestKills$$' -v ./test/chaos -args -kills=100 $(if $(SEED),-seed=$(SEED))
+
+.PHONY: cridiff
+cridiff: prepare ## What both agents ask the runtime for, for 243 pods, field by field; 2 minutes (root)
+	@$(GO) test -tags e2e -count=1 -timeout 15m -v ./test/cridiff
+
+.PHONY: registry
+registry: prepare ## Pulls from registries that refuse, fail and are slow (AGENT=kubelet); 3 minutes (root)
+	@NODEAGENT_BED_AGENT='$(AGENT)' $(GO) test -tags e2e -count=1 -timeout 20m -bench . -benchtime 1x ./test/registry
+
+.PHONY: test-vm
+test-vm: prepare ## cgroup v2, systemd and reboots in a virtual machine, beside the kubelet (AGENTS=nodeagent); 35 minutes (root)
+	@$(GO) test -tags vm -count=1 -timeout 90m -v ./test/vm -args -agents='$(AGENTS)'
 
 .PHONY: vuln
 vuln: ## Known vulnerabilities in what the product calls; needs vuln.go.dev
