@@ -127,9 +127,10 @@ func (m *Manager) Actuated(uid types.UID) pod.Actuation {
 	return pod.Actuation{Containers: r.ContainerResources, Pod: r.PodLevelResources}
 }
 
-// SetActuated notes what the pod's containers have been given.
-func (m *Manager) SetActuated(uid types.UID, a pod.Actuation) {
-	m.actuated.put(uid, record{ContainerResources: a.Containers, PodLevelResources: a.Pod}, false)
+// SetActuated notes what the pod's containers are given; with now it is on the disk
+// when it returns.
+func (m *Manager) SetActuated(uid types.UID, a pod.Actuation, now bool) {
+	m.actuated.put(uid, record{ContainerResources: a.Containers, PodLevelResources: a.Pod}, now)
 }
 
 // Forget drops what is noted of a pod.

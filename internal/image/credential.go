@@ -10,13 +10,17 @@ import (
 	"nodeagent.dev/nodeagent/internal/image/credential"
 )
 
-// What a pod may show to a registry, and where it comes from.
-type (
-	Credential           = credential.Credential
-	Source               = credential.Source
-	SecretSource         = credential.SecretSource
-	ServiceAccountSource = credential.ServiceAccountSource
-)
+// Credential is what a pod may show to a registry.
+type Credential = credential.Credential
+
+// Source is where a credential comes from.
+type Source = credential.Source
+
+// SecretSource is an entry of a pull secret.
+type SecretSource = credential.SecretSource
+
+// ServiceAccountSource is a service account.
+type ServiceAccountSource = credential.ServiceAccountSource
 
 // Keyring finds what a pod may show to a registry.
 type Keyring interface {

@@ -39,8 +39,6 @@ type outcome struct {
 	volumes pod.Volumes
 	// hookFailed is the instance whose postStart hook failed.
 	hookFailed string
-	// whole are the resources the pod as a whole was given with a start.
-	whole *corev1.ResourceRequirements
 	// actuated is what the containers have after a resize, whether it went well.
 	actuated pod.Actuation
 }
@@ -67,7 +65,6 @@ func (j job) do(ctx context.Context, a plan.Action) (out outcome, err error) {
 	case plan.RemoveSandbox:
 		err = j.deps.Sandboxes.RemoveSandbox(ctx, a.ID)
 	case plan.StartContainer:
-		out.whole = j.pod.Spec.Resources
 		out.hookFailed, err = j.startContainer(ctx, a)
 	case plan.Resize:
 		out.actuated, err = j.resize(ctx, a)

@@ -84,7 +84,9 @@ type Allocations interface {
 	Resize(spec pod.Spec, old pod.Resize, others []*corev1.Pod) pod.Admission
 	// Actuated is what the pod's containers were given last.
 	Actuated(uid types.UID) pod.Actuation
-	SetActuated(uid types.UID, a pod.Actuation)
+	// SetActuated notes what they are given; with now it is on the disk when it
+	// returns.
+	SetActuated(uid types.UID, a pod.Actuation, now bool)
 	// Forget drops what is kept of a pod that is gone; Retain that of all pods which
 	// keep does not know.
 	Forget(uid types.UID)

@@ -60,7 +60,7 @@ func (w *world) Actuated(uid types.UID) pod.Actuation {
 }
 
 // SetActuated implements Allocations.
-func (w *world) SetActuated(uid types.UID, a pod.Actuation) {
+func (w *world) SetActuated(uid types.UID, a pod.Actuation, _ bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.actuated[uid] = a

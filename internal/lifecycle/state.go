@@ -174,6 +174,11 @@ func (s *state) begin(op *operation) {
 		s.removed.Volumes = false
 	case plan.CreateSandbox:
 		s.removed.Cgroup = false
+	case plan.StartContainer:
+		// Noted now: if the agent does not live to see the start, or its reply is
+		// lost, the container has these all the same.
+		s.Actuated = s.Actuated.With(a.Container.Name, a.Container.Resources)
+		s.Actuated.Pod, s.resized = s.spec.Pod.Spec.Resources, true
 	default:
 	}
 }
@@ -250,14 +255,12 @@ func (s *state) apply(r result) {
 			i.HookFailed = true
 			s.instances[id] = i
 		}
-		if r.err == nil || r.outcome.hookFailed != "" {
-			s.Actuated = s.Actuated.With(a.Container.Name, a.Container.Resources)
-			s.Actuated.Pod, s.resized = r.outcome.whole, true
-		}
 		s.stale = true
 	case plan.Resize:
-		s.Actuated, s.resized = r.outcome.actuated, true
-		s.stale = true
+		for _, c := range a.Containers {
+			s.Actuated = s.Actuated.With(c.Container.Name, r.outcome.actuated.Containers[c.Container.Name])
+		}
+		s.Actuated.Pod, s.resized, s.stale = r.outcome.actuated.Pod, true, true
 	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer:
 		s.stale = true
 	}

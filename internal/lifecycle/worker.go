@@ -202,6 +202,10 @@ func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Acti
 	default:
 	}
 	s.begin(op)
+	w.noteSizes(s)
+	if resize, ok := a.(plan.Resize); ok { // an agent that takes over in the middle has to do it again
+		w.deps.Allocations.SetActuated(w.ref.UID, s.Actuated.Doubting(resize.Containers...), true)
+	}
 	j := job{ref: w.ref, pod: s.spec.Pod, source: s.spec.Source, volumes: s.volumes, actuated: s.Actuated, address: plan.Address(in), deps: w.deps}
 	if len(s.observed.Sandboxes) > 0 {
 		j.ips = s.observed.Sandboxes[0].IPs
@@ -239,9 +243,14 @@ func (w *worker) settle(s *state, r result) {
 		h(r.op.Verb, took, r.err)
 	}
 	s.end(r, took, time.Now())
+	w.noteSizes(s)
+}
+
+// noteSizes writes down what the containers were given, if that is news.
+func (w *worker) noteSizes(s *state) {
 	if s.resized {
 		s.resized = false
-		w.deps.Allocations.SetActuated(w.ref.UID, s.Actuated)
+		w.deps.Allocations.SetActuated(w.ref.UID, s.Actuated, false)
 	}
 }
 

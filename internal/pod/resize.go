@@ -59,6 +59,23 @@ func (a Actuation) With(container string, r corev1.ResourceRequirements) Actuati
 	return a
 }
 
+// Doubting returns the actuation without what is about to change, or may have: who
+// reads it has to set that again.
+func (a Actuation) Doubting(list ...ContainerResize) Actuation {
+	for _, r := range list {
+		given := a.Containers[r.Container.Name]
+		given = *given.DeepCopy()
+		for name, changed := range r.changes() {
+			if changed {
+				delete(given.Requests, name)
+				delete(given.Limits, name)
+			}
+		}
+		a = a.With(r.Container.Name, given)
+	}
+	return a
+}
+
 // Sizing is what is known of a pod's resources beside its spec.
 type Sizing struct {
 	// Resize is what became of the resources the spec asks for, Actuated what the
@@ -148,6 +165,14 @@ type CgroupLimits struct {
 	Unified                                map[string]string
 }
 
+// changes says which resources are to change.
+func (r ContainerResize) changes() map[corev1.ResourceName]bool {
+	return map[corev1.ResourceName]bool{
+		corev1.ResourceCPU:    r.From.CPURequest != r.To.CPURequest || r.From.CPULimit != r.To.CPULimit,
+		corev1.ResourceMemory: r.From.MemoryRequest != r.To.MemoryRequest || r.From.MemoryLimit != r.To.MemoryLimit,
+	}
+}
+
 // Limit is one limit of a pod's cgroup that a resize may change.
 type Limit int
 
@@ -161,10 +186,7 @@ const (
 // Restarts reports whether the container has to be started anew to be resized, as
 // its resizePolicy says.
 func (r ContainerResize) Restarts() bool {
-	changed := map[corev1.ResourceName]bool{
-		corev1.ResourceCPU:    r.From.CPURequest != r.To.CPURequest || r.From.CPULimit != r.To.CPULimit,
-		corev1.ResourceMemory: r.From.MemoryRequest != r.To.MemoryRequest || r.From.MemoryLimit != r.To.MemoryLimit,
-	}
+	changed := r.changes()
 	if r.Kind == KindInit {
 		return false // it would not be started again
 	}

@@ -74,7 +74,7 @@ func actual(in *pod.Input) *corev1.Pod {
 	return p
 }
 
-// withSizes replaces what a resize can change.
+// withSizes replaces what a resize can change, as far as it is known.
 func withSizes(r, given corev1.ResourceRequirements) corev1.ResourceRequirements {
 	replace := func(list, by corev1.ResourceList) corev1.ResourceList {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
@@ -84,8 +84,6 @@ func withSizes(r, given corev1.ResourceRequirements) corev1.ResourceRequirements
 				list = corev1.ResourceList{name: q}
 			case ok:
 				list[name] = q
-			default:
-				delete(list, name)
 			}
 		}
 		return list

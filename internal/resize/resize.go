@@ -159,6 +159,7 @@ func (w *work) containers(ctx context.Context, name corev1.ResourceName) error {
 		resized := *c.Container
 		resized.Resources = next
 		if err := w.runtime.UpdateContainer(ctx, w.req.Pod, &resized, c.ID); err != nil {
+			w.now = w.now.Doubting(c) // its reply may be lost
 			return fmt.Errorf("resize container %s: %w", c.Container.Name, err)
 		}
 		w.now = w.now.With(c.Container.Name, next)

@@ -272,7 +272,7 @@ func (allRoom) Resize(spec pod.Spec, _ pod.Resize, _ []*corev1.Pod) pod.Admissio
 
 func (allRoom) Actuated(types.UID) pod.Actuation { return pod.Actuation{} }
 
-func (allRoom) SetActuated(types.UID, pod.Actuation) {}
+func (allRoom) SetActuated(types.UID, pod.Actuation, bool) {}
 
 func (allRoom) Forget(types.UID) {}
 

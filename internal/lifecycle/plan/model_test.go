@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
@@ -28,6 +29,8 @@ type world struct {
 	volumes, cgroup bool
 	started         map[string]bool // container name + attempt
 	hooked          map[string]bool // instances whose preStop hook was begun, by ID
+	// given is the CPU that each instance has, in thousandths.
+	given map[string]int64
 	stopped         bool
 	minDeadline     time.Time
 }
@@ -35,7 +38,7 @@ type world struct {
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newWorld(p *corev1.Pod) *world {
-	w := &world{held: map[pod.Target]plan.Action{}, hold: map[pod.Target]bool{}, started: map[string]bool{}, hooked: map[string]bool{}}
+	w := &world{held: map[pod.Target]plan.Action{}, hold: map[pod.Target]bool{}, started: map[string]bool{}, hooked: map[string]bool{}, given: map[string]int64{}}
 	w.in = pod.Input{
 		Now: epoch, Ref: pod.RefOf(p), Spec: pod.Spec{Pod: p, Source: pod.SourceAPI},
 		Node: pod.Node{Name: "n", HostIPs: []string{"192.0.2.1"}, RuntimeName: "fake"},
@@ -57,6 +60,7 @@ func (w *world) forget() {
 	w.in.Observed.At = w.in.Now
 	for t, a := range w.held { // the effect of what was under way may still come
 		delete(w.held, t)
+		w.doubt(a)
 		w.effect(a)
 	}
 }
@@ -144,6 +148,7 @@ func (w *world) start(a plan.Action) {
 	case plan.StartContainer:
 		op.Attempt = a.Attempt
 		w.checkStart(a)
+		w.in.Actuated = w.in.Actuated.With(a.Container.Name, a.Container.Resources)
 	default:
 	}
 	w.in.Running[t], w.held[t] = op, a
@@ -164,6 +169,7 @@ func (w *world) end(t pod.Target, err error) {
 	}
 	work := pod.Work{Target: t, Verb: a.Verb()}
 	if err != nil {
+		w.doubt(a)
 		w.in.Attempts[work] = pod.Attempt{Reason: "Error", Message: err.Error(), Count: w.in.Attempts[work].Count + 1, At: w.in.Now}
 		if s, ok := a.(plan.StartContainer); ok {
 			delete(w.in.Images, s.Container.Name)
@@ -222,9 +228,31 @@ func (w *world) learn(a plan.Action) {
 		for volume := range a.VolumeImages {
 			delete(w.in.Images, pod.VolumeImageKey(volume))
 		}
+	case plan.Resize:
+		for _, c := range a.Containers {
+			w.in.Actuated = w.in.Actuated.With(c.Container.Name, c.Container.Resources)
+		}
 	case plan.CreateSandbox:
 		w.in.Removed.Cgroup = false
 	case plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer:
+	}
+}
+
+// doubt is what is left of a resize that nobody knows the end of.
+func (w *world) doubt(a plan.Action) {
+	if r, ok := a.(plan.Resize); ok {
+		w.in.Actuated = w.in.Actuated.Doubting(r.Containers...)
+	}
+}
+
+// cpuOf is the CPU a container asks for, in thousandths.
+func cpuOf(c *corev1.Container) int64 { return c.Resources.Requests.Cpu().MilliValue() }
+
+// resize lets the pod be allocated another CPU for a container.
+func (w *world) resize(name string, milliCPU int64) {
+	w.in.Pod = w.in.Pod.DeepCopy()
+	if c, k := pod.Find(w.in.Pod, name); c != nil && k != pod.KindEphemeral {
+		c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(milliCPU, resource.DecimalSI)}
 	}
 }
 
@@ -232,6 +260,13 @@ func (w *world) learn(a plan.Action) {
 func (w *world) effect(a plan.Action) {
 	switch a := a.(type) {
 	case plan.EnsureImage, plan.RunPreStop:
+	case plan.Resize:
+		for _, c := range a.Containers {
+			if c.Restarts() {
+				w.bad("%s was resized in place", c.Container.Name)
+			}
+			w.given[c.ID] = cpuOf(c.Container)
+		}
 	case plan.MountVolumes:
 		w.volumes = true
 	case plan.RemoveVolumes:
@@ -289,8 +324,10 @@ func (w *world) startContainer(a plan.StartContainer) {
 		w.container(a.Created, func(c *pod.Container) { c.State, c.StartedAt = pod.ContainerRunning, w.in.Now })
 		return
 	}
+	id := w.id("c")
+	w.given[id] = cpuOf(a.Container)
 	w.in.Observed.Containers = append(w.in.Observed.Containers, pod.Container{
-		ID: w.id("c"), Name: name, SandboxID: a.SandboxID, Attempt: a.Attempt, CrashCount: a.CrashCount, Hash: w.in.Hashes[name],
+		ID: id, Name: name, SandboxID: a.SandboxID, Attempt: a.Attempt, CrashCount: a.CrashCount, Hash: w.in.Hashes[name],
 		State: pod.ContainerRunning, CreatedAt: w.in.Now, StartedAt: w.in.Now, Image: a.Image.Name, ImageID: a.Image.Ref})
 }
 

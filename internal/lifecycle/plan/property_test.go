@@ -67,6 +67,9 @@ func checkUp(t *rapid.T, w *world) {
 		i := w.in.Observed.Latest(c.Name)
 		switch {
 		case i != nil && i.State == pod.ContainerRunning:
+			if k != pod.KindEphemeral && w.given[i.ID] != cpuOf(c) {
+				t.Fatalf("%s has %d of the CPU, not %d: waits %+v", c.Name, w.given[i.ID], cpuOf(c), w.last.Waits)
+			}
 			if k == pod.KindSidecar && !w.in.Started(c, i) {
 				return // nobody said that it has started, and nothing behind it may
 			}
@@ -84,6 +87,7 @@ func checkUp(t *rapid.T, w *world) {
 func randomPod(t *rapid.T) *corev1.Pod {
 	yes := func(what string) bool { return rapid.IntRange(0, 2).Draw(t, what) == 0 }
 	policy := rapid.SampledFrom([]corev1.RestartPolicy{"Always", "OnFailure", "Never"}).Draw(t, "policy")
+	restartToResize := rapid.Bool().Draw(t, "restart to resize")
 	p := simplePod(policy, []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "containers")]...)
 	for _, n := range []string{"i", "j", "k"}[:rapid.IntRange(0, 3).Draw(t, "inits")] {
 		c := corev1.Container{Name: n, Image: "img-" + n}
@@ -123,14 +127,17 @@ func randomPod(t *rapid.T) *corev1.Pod {
 	if yes("deadline") {
 		p.Spec.ActiveDeadlineSeconds = new(int64(100))
 	}
+	if restartToResize && len(p.Spec.Containers) > 1 {
+		p.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer}}
+	}
 	return p
 }
 
 // happen draws one thing that happens to the pod, its node or its agent.
 func happen(t *rapid.T, w *world, names []string) {
 	name := rapid.SampledFrom(names).Draw(t, "container")
-	target := rapid.SampledFrom([]pod.Target{pod.TargetSandbox, pod.TargetVolumes, pod.ImageTarget(name), pod.ContainerTarget(name)}).Draw(t, "target")
-	switch rapid.SampledFrom([]string{"exit", "exit", "exit", "verdict", "verdict", "verdict", "hook fails", "edit", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "abort", "sandbox", "dirty", "stop"}).Draw(t, "event") {
+	target := rapid.SampledFrom([]pod.Target{pod.TargetSandbox, pod.TargetVolumes, pod.TargetSizes, pod.ImageTarget(name), pod.ContainerTarget(name)}).Draw(t, "target")
+	switch rapid.SampledFrom([]string{"exit", "exit", "exit", "verdict", "verdict", "verdict", "hook fails", "edit", "resize", "resize", "hold", "finish", "fail", "lose", "tick", "long tick", "kill-agent", "abort", "sandbox", "dirty", "stop"}).Draw(t, "event") {
 	case "exit":
 		if c := w.in.Observed.Latest(name); c != nil {
 			w.exit(c.ID, int32(rapid.IntRange(0, 1).Draw(t, "code")))
@@ -142,6 +149,8 @@ func happen(t *rapid.T, w *world, names []string) {
 		w.hookFails(name)
 	case "edit":
 		w.in.Hashes = map[string]string{name: fmt.Sprint("edit ", rapid.IntRange(0, 2).Draw(t, "hash"))}
+	case "resize":
+		w.resize(name, int64(rapid.IntRange(0, 2).Draw(t, "cpu")))
 	case "hold":
 		w.hold[target] = true
 	case "finish":

@@ -111,6 +111,12 @@ func command(t *testing.T, w *world, out *strings.Builder, args []string) {
 		c, _ := pod.Find(w.in.Pod, args[1])
 		c.Image = args[2]
 		w.in.Hashes = hashes(w.in.Pod)
+	case "resize": // resize NAME CPU, in thousandths: it is allocated
+		milli, err := strconv.ParseInt(args[2], 10, 64)
+		if err != nil {
+			w.bad("%v", err)
+		}
+		w.resize(args[1], milli)
 	case "debug": // debug NAME [TARGET]: an ephemeral container is added
 		e := corev1.EphemeralContainer{}
 		e.Name, e.Image = args[1], "img-"+args[1]

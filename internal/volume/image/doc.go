@@ -1,4 +1,4 @@
-// Package image is the volume type image: the files of an OCI image or artifact
+// Package image is the volume type image: the files of an OCI image or artefact
 // (KEP-4639).
 //
 // Owns: nothing on the node. The image is made present like a container's own,
