@@ -30,9 +30,9 @@ type world struct {
 	started         map[string]bool // container name + attempt
 	hooked          map[string]bool // instances whose preStop hook was begun, by ID
 	// given is the CPU that each instance has, in thousandths.
-	given map[string]int64
-	stopped         bool
-	minDeadline     time.Time
+	given       map[string]int64
+	stopped     bool
+	minDeadline time.Time
 }
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
