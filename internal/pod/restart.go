@@ -129,7 +129,7 @@ func (in *Input) Finished(k Kind, c *corev1.Container) bool {
 		return false
 	}
 	if latest := in.Latest(c.Name); latest != nil {
-		return latest.State == ContainerExited && !in.restarts(k, c, latest)
+		return latest.State == ContainerExited && !in.restarts(k, c, latest) && !in.RestartingAll()
 	}
 	prior := in.PriorContainer(c.Name)
 	return prior != nil && prior.State.Terminated != nil && !Restarts(in.Pod, k, c, prior.State.Terminated.ExitCode) && !in.RestartingAll()

@@ -103,5 +103,5 @@ func (t *tally) regular(in *pod.Input, c *corev1.Container, st *corev1.Container
 // again reports whether a container that ended this way is started again.
 func again(in *pod.Input, k pod.Kind, c *corev1.Container, end *corev1.ContainerStateTerminated) bool {
 	replaced := in.Stop == nil && in.Restart(k, c) != nil
-	return replaced || end.Reason == restartingAll || pod.Restarts(in.Pod, k, c, end.ExitCode)
+	return replaced || end.Reason == restartingAll || in.RestartingAll() || pod.Restarts(in.Pod, k, c, end.ExitCode)
 }
