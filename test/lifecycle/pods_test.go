@@ -199,10 +199,18 @@ func wantWaiting(t *testing.T, p *corev1.Pod, name, reason string) {
 	}
 }
 
-// wantRestarts checks how often a container was restarted.
+// wantRestarts checks how often a container was restarted. A start that the runtime
+// failed at for want of time, as containerd does on a busy machine, is named and is
+// nobody's fault.
 func wantRestarts(t *testing.T, p *corev1.Pod, name string, n int32) {
 	t.Helper()
-	if got := status(p, name).RestartCount; got != n {
+	st := status(p, name)
+	got := st.RestartCount
+	if last := st.LastTerminationState.Terminated; last != nil && last.Reason == "StartError" && strings.Contains(last.Message, "opening w/o fifo") {
+		t.Logf("%s: container %s: the runtime failed to start it once, which is not counted: %s", p.Name, name, last.Message)
+		got--
+	}
+	if got != n {
 		t.Errorf("%s: container %s: %d restarts, want %d", p.Name, name, got, n)
 	}
 }
