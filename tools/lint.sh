@@ -4,7 +4,8 @@
 # A cold build of the linter takes minutes on a small machine, so the binary is
 # kept outside the tree, under a name made from what pins it: go.sum and the
 # toolchain. Arguments go to "golangci-lint run"; "fmt" as the first one runs the
-# formatters instead, and "config" checks .golangci.yml.
+# formatters instead, "config" checks .golangci.yml, and "in DIR" lints a module of
+# its own there.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,6 +34,10 @@ fmt)
 	;;
 config)
 	exec "$bin" config verify
+	;;
+in)
+	cd "$2"
+	shift 2
 	;;
 esac
 # Several may run at once: people, hooks and CI share a machine.

@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"nodeagent.dev/nodeagent/internal/agent/check"
 	"nodeagent.dev/nodeagent/internal/agent/inspect"
+	"nodeagent.dev/nodeagent/internal/config"
 )
 
 const defaultRootDir = "/var/lib/kubelet"
@@ -22,18 +24,58 @@ Usage:
   nodeagent [flags]              run the agent, with the kubelet's flags (below)
   nodeagent pods [-o wide|json]  show the pods of the running agent
   nodeagent why [NAMESPACE/]POD  show what happened to a pod and what it waits for
+  nodeagent check [flags]        look at credentials, runtime and files; with the flags of the agent
   nodeagent version              print the version
 
 pods and why ask the running agent over its socket (--root-dir tells which) and
-work without an API server.
+work without an API server. check changes nothing and can run beside the agent.
 
 `
 
 // commands are what nodeagent does beside running the agent.
 var commands = map[string]func(context.Context, []string) error{
+	"check":   checkNode,
 	"pods":    showPods,
 	"why":     showWhy,
 	"version": printVersion,
+}
+
+const checkHelp = `nodeagent check says in one line about each thing whether a node agent can work
+with it: its configuration and root directory, the kubeconfig, the client
+certificate, the bootstrap kubeconfig, the serving certificate, CAs, the API
+server, the container runtime and its cgroup driver.
+
+Usage:
+  nodeagent check [flags]
+
+Give it the flags that the agent is started with; it reads the same files in the
+same way. It changes nothing, and can run beside the agent. Each line begins with
+
+  ok        nothing to do
+  warning   works, but not as it should or not for long; the line says what to do
+  problem   keeps the node from working; the line says what to do
+
+The exit code is 1 if there is a problem, else 0. Secrets are not printed. It asks
+the API server and the runtime, and waits for each at most five seconds.
+
+`
+
+// checkNode prints what is right and wrong with the node.
+func checkNode(ctx context.Context, args []string) error {
+	cfg, err := config.Parse(args, config.Host())
+	var help config.HelpRequest
+	switch {
+	case errors.As(err, &help):
+		fmt.Print(checkHelp, help.Text)
+		return nil
+	case err != nil:
+		return fmt.Errorf("problem with the configuration:\n%w", err)
+	}
+	problems, err := check.Run(ctx, cfg, os.Stdout)
+	if err == nil && problems > 0 {
+		err = fmt.Errorf("%d of these keep the node from working", problems)
+	}
+	return err
 }
 
 func printVersion(context.Context, []string) error {

@@ -105,6 +105,8 @@ type Decision struct {
 	// Preempt are the pods that have to be gone before the pod may start, those
 	// that matter least first. It is empty when the pod is refused.
 	Preempt []*corev1.Pod
+	// Short is the resource for which they have to go, the first of several.
+	Short corev1.ResourceName
 	// StaleNode is set when nothing but the node's labels speaks against the pod.
 	// They may be newer than what we know: read the node from the API server and
 	// ask once more before the pod is refused.

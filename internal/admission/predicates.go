@@ -38,7 +38,7 @@ func (r *Rules) predicates(p *corev1.Pod, static bool, others []*corev1.Pod, nod
 	if err != nil {
 		return Decision{Reject: reject(ReasonUnexpected, fmt.Sprintf("Unexpected error while attempting to recover from admission failure: %v", err))}
 	}
-	return Decision{Preempt: victims}
+	return Decision{Preempt: victims, Short: short[0].Name}
 }
 
 // hopeless is what no preemption can help against.

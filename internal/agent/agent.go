@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 
 	"nodeagent.dev/nodeagent/internal/agent/inspect"
 	"nodeagent.dev/nodeagent/internal/cgroup"
@@ -23,14 +22,16 @@ import (
 	"nodeagent.dev/nodeagent/internal/cri"
 	"nodeagent.dev/nodeagent/internal/events"
 	"nodeagent.dev/nodeagent/internal/lifecycle"
+	"nodeagent.dev/nodeagent/internal/metrics"
 	"nodeagent.dev/nodeagent/internal/node"
-	"nodeagent.dev/nodeagent/internal/objects"
 	"nodeagent.dev/nodeagent/internal/pleg"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/podlogs"
 	"nodeagent.dev/nodeagent/internal/probe"
 	"nodeagent.dev/nodeagent/internal/status"
 	"nodeagent.dev/nodeagent/internal/termination"
+	"nodeagent.dev/nodeagent/internal/volume"
+	"nodeagent.dev/nodeagent/internal/volume/usage"
 )
 
 // rootMode is the kubelet's mode of its root directory.
@@ -44,24 +45,32 @@ func Run(ctx context.Context, cfg *config.Config, version string) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
+	go paceCollector(ctx, log.Named("memory"))
 	announce(cfg, version, log)
 	if err := prepareRoot(cfg.RootDir); err != nil {
 		return err
 	}
 	setOOMScore(cfg.OOMScoreAdj, log)
-	api, err := newClients(cfg, version)
+	tracer, err := newTracer(ctx, cfg, log.Named("tracing"))
 	if err != nil {
 		return err
 	}
-	m := newMetrics(cfg.NodeName, version)
+	defer tracer.end(ctx, log)
+	api, err := newClients(cfg, version, tracer, log.Named("credential"))
+	if err != nil {
+		return err
+	}
 	spec := newNodeSpec(cfg, log)
 	logs, messages, err := newLogs(cfg, log)
 	if err != nil {
 		return err
 	}
+	p := parts{cfg: cfg, log: log, levels: levels, api: api, spec: spec, logs: logs, messages: messages, version: version, tracer: tracer, meters: meters{meter: usage.New(usage.Config{})}}
+	p.metrics = p.newMetrics()
 	runtime, err := cri.New(cri.Config{
 		RuntimeEndpoint: cfg.Runtime.Endpoint, ImageEndpoint: cfg.Runtime.ImageEndpoint,
-		RequestTimeout: cfg.Runtime.RequestTimeout, Node: spec.get, Observe: m.runtimeCall,
+		RequestTimeout: cfg.Runtime.RequestTimeout, Node: spec.get, Observe: p.metrics.Runtime.Call, Event: p.metrics.Runtime.Event,
+		Tracing:     tracer.spans(),
 		ReadMessage: messages.Read, TailLog: messages.TailLog,
 	}, log.Named("cri"))
 	if err != nil {
@@ -69,12 +78,15 @@ func Run(ctx context.Context, cfg *config.Config, version string) error {
 	}
 	defer func() { _ = runtime.Close() }()
 
-	p := parts{cfg: cfg, log: log, levels: levels, api: api, metrics: m, runtime: runtime, spec: spec, logs: logs, messages: messages, version: version}
+	p.runtime = runtime
 	limits, swap, err := p.nodeLimits()
 	if err != nil {
 		return err
 	}
 	p.limits, spec.fixed.Memory = limits, memoryPolicy(cfg, limits, swap)
+	if err := p.openLocalAPI(); err != nil {
+		return err
+	}
 	return p.run(ctx)
 }
 
@@ -85,17 +97,23 @@ type parts struct {
 	log     *zap.Logger
 	levels  *levels
 	api     clients
-	metrics *metrics
+	metrics *metrics.Metrics
 	runtime *cri.Client
 	spec    *nodeSpec
 	// logs and messages are what containers have left to read.
 	logs     *podlogs.Reader
 	messages *termination.Files
 	version  string
+	tracer   *tracer
 	// limits is what of the node pods and daemons may use.
 	limits cgroup.NodeLimits
-	// sup is set once the runtime has answered for the first time.
-	sup atomic.Pointer[lifecycle.Supervisor]
+	// sup and volumes are set once the runtime has answered for the first time.
+	sup     atomic.Pointer[lifecycle.Supervisor]
+	volumes atomic.Pointer[volume.Manager]
+	// local are the sockets for programs of the node.
+	local localAPI
+	// meters are what statistics are read from.
+	meters meters
 }
 
 // run starts everything that does not need the runtime, then the rest.
@@ -113,17 +131,25 @@ func (p *parts) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := p.newAPI()
+	api, err := p.newAPI(n)
 	if err != nil {
 		return err
 	}
+	p.metrics.Runtime.LastSeen(relister.LastSeen)
 	p.spec.follow(n)
 	healthy.Store(n)
-	p.metrics.countPods(p.Views)
+	if credential := p.api.credential; credential != nil {
+		if err := p.metrics.Register(credential.Collectors()...); err != nil {
+			return err
+		}
+		group.Go(func() error { return credential.Run(ctx) })
+	}
 	group.Go(func() error { return n.Run(ctx) })
 	group.Go(func() error { return serveHealth(ctx, p.cfg.Server, p.alive, p.log.Named("health")) })
 	group.Go(func() error { return api.run(ctx) })
-	group.Go(func() error { return inspect.Serve(ctx, inspect.SocketPath(p.cfg.RootDir), p.Views) })
+	group.Go(func() error { return p.local.run(ctx) })
+	group.Go(func() error { p.meters.meter.Run(ctx); return nil })
+	group.Go(func() error { return inspect.Serve(ctx, inspect.SocketPath(p.cfg.RootDir), p.explained) })
 	group.Go(func() error { return p.core(ctx, n, recorder, relister) })
 	group.Go(func() error { return notify(ctx, p.alive, p.log.Named("systemd")) })
 	err = group.Wait()
@@ -148,10 +174,10 @@ func (p *parts) relister(answered func()) *pleg.PLEG {
 	return pleg.New(pleg.Config{
 		Relist: p.runtime.ListAll, Events: p.runtime.Events,
 		RelistTook: func(took time.Duration) {
-			p.metrics.relistTook.Observe(took.Seconds())
+			p.metrics.Runtime.Relisted(took)
 			answered()
 		},
-		RelistInterval: observeSeconds(p.metrics.relistInterval),
+		RelistInterval: p.metrics.Runtime.RelistedAfter, Stream: p.metrics.Runtime.Stream,
 	}, p.log.Named("pleg"))
 }
 
@@ -164,25 +190,47 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	}
 	hints, listings := make(chan pod.Hint, 256), make(chan []pod.Listing, 1)
 	group, ctx := errgroup.WithContext(ctx)
-	store := p.newStore(ctx, hints)
+	have, err := p.newGiven(recorder, func(uids []types.UID) {
+		for _, uid := range uids {
+			select {
+			case hints <- pod.Hint{UID: uid, Why: "something it refers to has changed", Given: true}:
+			case <-ctx.Done():
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	p.volumes.Store(have.volumes)
+	if err := p.showGiven(have); err != nil {
+		return err
+	}
 	cgroups, err := cgroup.New(cgroupConfig(p.cfg, rt.cgroupDriver), p.log.Named("cgroup"))
 	if err != nil {
 		return err
 	}
+	p.meters.cgroups.Store(cgroups)
 	again, err := p.enforce(ctx, cgroups, recorder)
 	if err != nil {
 		return err
 	}
 	group.Go(again)
 	group.Go(func() error { return p.settle(ctx, cgroups) })
-	deps, err := p.workerDeps(ctx, rt, cgroups, n, store, recorder)
+	deps, err := p.workerDeps(ctx, rt, cgroups, n, have, recorder)
 	if err != nil {
 		return err
 	}
+	rotator, err := p.newRotator()
+	if err != nil {
+		return err
+	}
+	deps.Hooks.Viewed = p.rotates(rotator, deps.Hooks.Viewed)
 	if text := p.spec.resolv.CheckLimits(p.cfg.DNS.Domain); text != "" {
 		recorder.NodeEvent(corev1.EventTypeWarning, "CheckLimitsForResolvConf", text)
 	}
-	group.Go(func() error { return store.Run(ctx) })
+	for _, run := range []func(context.Context) error{have.objects.Run, have.certificates.Run, have.volumes.Run, rotator.Run} {
+		group.Go(func() error { return run(ctx) })
+	}
 	verdicts := make(chan types.UID)
 	prober := p.newProber(ctx, recorder, verdicts)
 	deps.Probes = prober
@@ -190,7 +238,7 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	if p.api.main == nil {
 		deps.Status = noStatus{}
 	} else {
-		w := status.New(p.api.main.CoreV1(), p.log.Named("status"))
+		w := status.New(p.api.main.CoreV1(), p.metrics.Pods.StatusSent, p.log.Named("status"))
 		group.Go(func() error { return w.Run(ctx) })
 		deps.Status = w
 	}
@@ -205,28 +253,11 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	return group.Wait()
 }
 
-// newStore returns the objects that pods refer to; pods hear of their changes.
-func (p *parts) newStore(ctx context.Context, hints chan<- pod.Hint) *objects.Store {
-	changed := func(uids []types.UID) {
-		for _, uid := range uids {
-			select {
-			case hints <- pod.Hint{UID: uid, Why: "a ConfigMap or Secret changed"}:
-			case <-ctx.Done():
-			}
-		}
-	}
-	var client kubernetes.Interface
-	if p.api.main != nil {
-		client = p.api.main
-	}
-	return objects.New(client, objects.Deps{Changed: changed}, p.log.Named("objects"))
-}
-
 // newProber returns what runs the probes of containers. It names the pods whose
 // verdicts change, until ctx ends.
 func (p *parts) newProber(ctx context.Context, recorder *events.Recorder, verdicts chan<- types.UID) *probe.Prober {
 	return probe.New(probe.Config{Version: kubernetesMinor(p.version)}, probe.Deps{
-		Exec: p.runtime, Events: recorder, Log: p.log.Named("probe"),
+		Exec: p.runtime, Events: recorder, Log: p.log.Named("probe"), Observe: p.metrics.Probes.Observe,
 		Changed: func(uid types.UID) {
 			select {
 			case verdicts <- uid:

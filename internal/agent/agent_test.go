@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -19,7 +18,6 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/internal/config"
@@ -116,103 +114,6 @@ func TestHealthPort(t *testing.T) {
 }
 
 // The names are those dashboards and alerts for the kubelet ask for.
-func TestMetricNames(t *testing.T) {
-	m := newMetrics("n", "v1")
-	m.countPods(func() []*pod.View { return []*pod.View{{Stage: "Syncing", Pod: &corev1.Pod{}}} })
-	m.runtimeCall("list_containers", time.Second, errors.New("x"))
-	hooks := m.hooks()
-	hooks.Operation("CreateSandbox", time.Second, nil)
-	hooks.Operation("StartContainer", time.Second, nil)
-	hooks.Operation("StartContainer", time.Second, &pod.Failure{Reason: "RunContainerError", Err: errors.New("x")})
-	hooks.Ready(nil, time.Second)
-	hooks.Panic()
-	want := map[string]string{
-		"kubelet_runtime_operations_total":            "operation_type=list_containers 1",
-		"kubelet_runtime_operations_errors_total":     "operation_type=list_containers 1",
-		"kubelet_runtime_operations_duration_seconds": "operation_type=list_containers n=1",
-		"kubelet_pleg_relist_duration_seconds":        "n=0",
-		"kubelet_pleg_relist_interval_seconds":        "n=0",
-		"kubelet_pod_worker_duration_seconds":         "operation_type=CreateSandbox n=1, operation_type=StartContainer n=2",
-		"kubelet_pod_start_duration_seconds":          "n=1",
-		"kubelet_started_pods_total":                  "1",
-		"kubelet_started_containers_total":            "container_type=container 1",
-		"kubelet_started_containers_errors_total":     "code=RunContainerError container_type=container 1",
-		"nodeagent_worker_panics_total":               "1",
-		"kubelet_node_name":                           "node=n 1",
-		"kubernetes_build_info":                       "git_version=v1 1",
-		"kubelet_running_pods":                        "0",
-		"kubelet_running_containers":                  "container_state=created 0, container_state=exited 0, container_state=running 0",
-		"kubelet_working_pods":                        "config=desired lifecycle=sync static=false 1",
-	}
-	got := gathered(t, m)
-	maps.DeleteFunc(got, func(name, _ string) bool {
-		return strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")
-	})
-	for name := range want {
-		if got[name] != want[name] {
-			t.Errorf("%s: got %q, want %q", name, got[name], want[name])
-		}
-		delete(got, name)
-	}
-	if len(got) != 0 {
-		t.Errorf("also there: %v", got)
-	}
-}
-
-// gathered puts all figures into words.
-func gathered(t *testing.T, m *metrics) map[string]string {
-	t.Helper()
-	families, err := m.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{}
-	for _, f := range families {
-		var lines []string
-		for _, x := range f.GetMetric() {
-			line := ""
-			for _, l := range x.GetLabel() {
-				line += l.GetName() + "=" + l.GetValue() + " "
-			}
-			if h := x.GetHistogram(); h != nil {
-				line += fmt.Sprint("n=", h.GetSampleCount())
-			} else {
-				line += fmt.Sprint(x.GetCounter().GetValue() + x.GetGauge().GetValue())
-			}
-			lines = append(lines, line)
-		}
-		all[f.GetName()] = strings.Join(lines, ", ")
-	}
-	return all
-}
-
-func TestPodsAreCounted(t *testing.T) {
-	running := corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
-	exited := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}
-	waiting := corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}}}
-	view := func(stage string, source pod.SourceName, containers ...corev1.ContainerStatus) *pod.View {
-		return &pod.View{Stage: stage, Source: source, Pod: &corev1.Pod{}, Status: corev1.PodStatus{ContainerStatuses: containers}}
-	}
-	m := newMetrics("n", "v")
-	m.countPods(func() []*pod.View {
-		return []*pod.View{
-			view("Syncing", pod.SourceAPI, running, running, exited), view("Syncing", pod.SourceFile, running),
-			view("Terminating", pod.SourceAPI, waiting), view("Terminated", pod.SourceAPI, exited), {Stage: "Terminating"},
-		}
-	})
-	got := gathered(t, m)
-	for name, want := range map[string]string{
-		"kubelet_running_pods":       "2",
-		"kubelet_running_containers": "container_state=created 0, container_state=exited 2, container_state=running 3",
-		"kubelet_working_pods": "config=desired lifecycle=sync static=false 1, config=desired lifecycle=sync static=true 1, " +
-			"config=desired lifecycle=terminated static=false 1, config=desired lifecycle=terminating static=false 1, config=runtime_only lifecycle=terminating static=false 1",
-	} {
-		if got[name] != want {
-			t.Errorf("%s: got %q, want %q", name, got[name], want)
-		}
-	}
-}
-
 // logged returns what a logger of the configuration writes, once its verbosity
 // has been changed to the later ones.
 func logged(t *testing.T, cfg config.Logging, later ...int) string {

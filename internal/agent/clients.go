@@ -5,10 +5,11 @@ import (
 	"runtime"
 	"time"
 
+	"go.uber.org/zap"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"nodeagent.dev/nodeagent/internal/certificate"
 	"nodeagent.dev/nodeagent/internal/config"
 )
 
@@ -17,18 +18,26 @@ import (
 // which strangers cause.
 type clients struct {
 	main, events, heartbeat, access kubernetes.Interface
+	// credential is what all of them show to the API server.
+	credential *certificate.Client
 }
 
-// newClients returns the clients; all nil in standalone mode.
-func newClients(cfg *config.Config, version string) (clients, error) {
+// newClients returns the clients; all nil in standalone mode. Somebody has to run
+// the credential.
+func newClients(cfg *config.Config, version string, t *tracer, log *zap.Logger) (clients, error) {
 	if cfg.Standalone {
 		return clients{}, nil
 	}
-	base, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+	credential, err := certificate.New(certificate.Config{
+		NodeName: cfg.NodeName, Kubeconfig: cfg.Kubeconfig, BootstrapKubeconfig: cfg.BootstrapKubeconfig,
+		CertDir: cfg.CertDir, Rotate: cfg.API.Rotate,
+	}, log)
 	if err != nil {
-		return clients{}, fmt.Errorf("reading the kubeconfig %s (--kubeconfig): %w; give a readable file, or leave the flag out to run static pods only", cfg.Kubeconfig, err)
+		return clients{}, err
 	}
+	base := credential.RESTConfig()
 	base.UserAgent = fmt.Sprintf("nodeagent/%s (%s/%s)", version, runtime.GOOS, runtime.GOARCH)
+	t.calls(base)
 	base.ContentType = cfg.API.ContentType
 	base.AcceptContentTypes = cfg.API.ContentType + ",application/json"
 	limited := func(qps, burst int, timeout time.Duration) *rest.Config {
@@ -40,7 +49,7 @@ func newClients(cfg *config.Config, version string) (clients, error) {
 		return c
 	}
 	heartbeat := min(cfg.Node.StatusUpdateFrequency, cfg.Node.LeaseDuration)
-	var cs clients
+	cs := clients{credential: credential}
 	for _, one := range []struct {
 		to  *kubernetes.Interface
 		cfg *rest.Config

@@ -13,20 +13,17 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/etchosts"
-	"nodeagent.dev/nodeagent/internal/objects"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/termination"
-	"nodeagent.dev/nodeagent/internal/volume"
 )
 
 // givens gives containers what several parts of the agent have for them.
 type givens struct {
+	given
 	clusterDomain string
 	hosts         *etchosts.Files
 	messages      *termination.Files
-	objects       *objects.Store
 	standalone    bool
-	volumes       *volume.Manager
 	node          func() pod.Node
 	spec          func() containerspec.Node
 }
@@ -50,7 +47,10 @@ func (g givens) Give(ctx context.Context, req *pod.ContainerRequest, podIPs []st
 		return readFile(req.Volumes[volume].HostPath, path)
 	}}
 	if err := g.fetch(ctx, req); err != nil {
-		return &pod.Failure{Reason: "CreateContainerConfigError", Err: err, Message: err.Error()}
+		return &pod.Failure{Reason: pod.ReasonContainerConfig, Err: err, Message: err.Error()}
+	}
+	if err := g.volumes.Check(ctx, p, c); err != nil {
+		return err
 	}
 	wanted, err := containerspec.SubPaths(*req, g.spec())
 	if err == nil {
@@ -77,7 +77,7 @@ func (g givens) Give(ctx context.Context, req *pod.ContainerRequest, podIPs []st
 }
 
 // Forget implements lifecycle.Givens.
-func (g givens) Forget(uid types.UID) { g.objects.Drop(uid) }
+func (g givens) Forget(uid types.UID) { g.forget(uid) }
 
 // fetch brings what the container's variables come from of the API server. What
 // does not exist is left out: whether that matters is for the spec to say. A node
@@ -89,9 +89,8 @@ func (g givens) fetch(ctx context.Context, req *pod.ContainerRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	p, env := req.Sandbox.Pod, &req.Environment
-	configMaps, secrets := containerspec.ReferencesOf(p)
-	g.objects.Want(p.UID, p.Namespace, configMaps, secrets)
-	configMaps, secrets = containerspec.References(p, req.Container)
+	refer(g.objects, p)
+	configMaps, secrets := containerspec.References(p, req.Container)
 	var err error
 	if env.ConfigMaps, err = fetchAll(ctx, p.Namespace, configMaps, g.objects.ConfigMap); err != nil {
 		return err

@@ -51,6 +51,16 @@ func (g grants) look(ctx context.Context, p *corev1.Pod) (handler string, own *p
 	return handler, (*pod.IDRange)(got), nil
 }
 
+// Remove implements lifecycle.Cgroups: without its cgroup the pod has no process
+// left that has its IDs.
+func (g grants) Remove(ctx context.Context, ref pod.Ref) error {
+	if err := g.Cgroups.Remove(ctx, ref); err != nil {
+		return err
+	}
+	g.users.Forget(ref.UID)
+	return nil
+}
+
 // sandboxes tells users, when a sandbox is made, what of its pod's DNS settings does
 // not fit.
 type sandboxes struct {
@@ -69,14 +79,4 @@ func (s sandboxes) CreateSandbox(ctx context.Context, req pod.SandboxRequest) (s
 		}
 	}
 	return s.Sandboxes.CreateSandbox(ctx, req)
-}
-
-// Remove implements lifecycle.Cgroups: without its cgroup the pod has no process
-// left that has its IDs.
-func (g grants) Remove(ctx context.Context, ref pod.Ref) error {
-	if err := g.Cgroups.Remove(ctx, ref); err != nil {
-		return err
-	}
-	g.users.Forget(ref.UID)
-	return nil
 }

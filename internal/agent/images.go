@@ -20,10 +20,11 @@ import (
 	"nodeagent.dev/nodeagent/internal/image/credential"
 	"nodeagent.dev/nodeagent/internal/image/pullrecord"
 	"nodeagent.dev/nodeagent/internal/objects"
+	"nodeagent.dev/nodeagent/internal/token"
 )
 
 // newImages returns what makes images present.
-func (p *parts) newImages(ctx context.Context, store *objects.Store, recorder *events.Recorder) (*image.Puller, error) {
+func (p *parts) newImages(ctx context.Context, have given, recorder *events.Recorder) (*image.Puller, error) {
 	cfg := p.cfg.Images
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -33,17 +34,22 @@ func (p *parts) newImages(ctx context.Context, store *objects.Store, recorder *e
 		DockerConfigs:  credential.DockerConfigPaths(p.cfg.RootDir, home),
 		ProviderConfig: cfg.CredentialConfig, ProviderBinDir: cfg.CredentialBinDir,
 		ServiceAccountTokens: p.cfg.Features.Enabled("KubeletServiceAccountTokenForCredentialProviders"),
-	}, p.credentialDeps(), p.log.Named("credential"))
+	}, p.credentialDeps(have.tokens), p.log.Named("credential"))
 	if err != nil {
 		return nil, err
 	}
-	keys := keyring{credentials: found, objects: store, standalone: p.api.main == nil, log: p.log.Named("image")}
+	if hash := found.ProviderConfigHash(); hash != "" {
+		p.metrics.Images.Providers(hash)
+	}
+	keys := keyring{credentials: found, objects: have.objects, standalone: p.api.main == nil, log: p.log.Named("image")}
 	puller := image.Config{
 		PullQPS: float64(cfg.PullQPS), PullBurst: cfg.PullBurst, Serialize: cfg.Serialize, MaxParallel: cfg.MaxParallel,
 		Keyring: keys, Events: recorder, MissingSecrets: keys.missing,
+		Hooks: p.imageHooks(),
 	}
 	if cfg.Verification != "" {
-		records, err := pullrecord.New(pullrecord.Config{RootDir: p.cfg.RootDir, Policy: cfg.Verification, Allowlist: cfg.Preloaded}, p.log.Named("pullrecord"))
+		records, err := pullrecord.New(pullrecord.Config{RootDir: p.cfg.RootDir, Policy: cfg.Verification, Allowlist: cfg.Preloaded,
+			Checked: p.metrics.Images.Checked}, p.log.Named("pullrecord"))
 		if err != nil {
 			return nil, err
 		}
@@ -51,26 +57,24 @@ func (p *parts) newImages(ctx context.Context, store *objects.Store, recorder *e
 		if err != nil {
 			return nil, fmt.Errorf("look which images are there: %w", err)
 		}
-		there := make([]pullrecord.Image, len(stored))
-		for i, s := range stored {
-			there[i] = pullrecord.Image(s)
-		}
-		if err := records.Reconcile(there); err != nil {
+		if err := records.Reconcile(stored); err != nil {
 			p.log.Warn("some records of pulled images are left as they are", zap.Error(err))
 		}
 		puller.Records = records
+		p.metrics.Images.Records(records.Sizes)
 	}
 	return image.New(puller, p.runtime, p.log.Named("image"))
 }
 
 // credentialDeps is what credential providers are told of service accounts; a node
 // without an API server has none.
-func (p *parts) credentialDeps() credential.Deps {
+func (p *parts) credentialDeps(tokens *token.Manager) credential.Deps {
+	observe := p.metrics.Images.Provider
 	if p.api.main == nil {
-		return credential.Deps{}
+		return credential.Deps{Observe: observe}
 	}
-	a := accounts{p.api.main.CoreV1()}
-	return credential.Deps{Tokens: a, ServiceAccounts: a}
+	a := accounts{p.api.main.CoreV1(), tokens}
+	return credential.Deps{Tokens: a, ServiceAccounts: a, Observe: observe}
 }
 
 // keyring finds the credentials of pods.
@@ -96,8 +100,7 @@ func (k keyring) secrets(ctx context.Context, p *corev1.Pod) (found []*corev1.Se
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	configMaps, secrets := containerspec.ReferencesOf(p)
-	k.objects.Want(p.UID, p.Namespace, configMaps, secrets)
+	refer(k.objects, p)
 	for _, name := range names {
 		secret, err := k.objects.Secret(ctx, p.Namespace, name)
 		if err == nil {
@@ -118,16 +121,19 @@ func (k keyring) missing(ctx context.Context, p *corev1.Pod) []string {
 }
 
 // accounts speaks for service accounts with the API server.
-type accounts struct{ api corev1client.CoreV1Interface }
+type accounts struct {
+	api    corev1client.CoreV1Interface
+	tokens *token.Manager
+}
 
 // Token implements credential.Tokens.
 func (a accounts) Token(ctx context.Context, namespace, account, podName string, uid types.UID, audience string) (string, time.Time, error) {
-	got, err := a.api.ServiceAccounts(namespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{
+	got, err := a.tokens.Token(ctx, namespace, account, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{
 			Audiences:      []string{audience},
 			BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: podName, UID: uid},
 		},
-	}, metav1.CreateOptions{})
+	})
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("request a token of service account %s/%s: %w", namespace, account, err)
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/go-logr/zapr"
@@ -59,7 +60,32 @@ func newLogger(cfg config.Logging) (*zap.Logger, *levels, error) {
 	out := zapcore.Lock(os.Stderr)
 	log := zap.New(zapcore.NewCore(encoder, out, l.own))
 	// What strangers can make the libraries say is bounded.
-	libraries := zapcore.NewSamplerWithOptions(zapcore.NewCore(encoder, out, l.libraries), time.Minute, libraryLines, libraryEvery)
-	klog.SetLoggerWithOptions(zapr.NewLogger(zap.New(libraries).Named("lib")))
+	klog.SetLoggerWithOptions(zapr.NewLogger(zap.New(newSampled(zapcore.NewCore(encoder, out, l.libraries))).Named("lib")))
 	return log, l, nil
+}
+
+// sampled is a core that writes some of many equal lines only. Its sampler is made
+// when there is a line to write, which may be never: it takes half a MiB.
+type sampled struct {
+	zapcore.Core
+	sampler func() zapcore.Core
+}
+
+func newSampled(core zapcore.Core) sampled {
+	return sampled{core, sync.OnceValue(func() zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Minute, libraryLines, libraryEvery)
+	})}
+}
+
+// With implements zapcore.Core. Lines are counted together, whatever their fields.
+func (s sampled) With(fields []zapcore.Field) zapcore.Core {
+	return sampled{s.Core.With(fields), sync.OnceValue(func() zapcore.Core { return s.sampler().With(fields) })}
+}
+
+// Check implements zapcore.Core.
+func (s sampled) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !s.Enabled(entry.Level) {
+		return checked
+	}
+	return s.sampler().Check(entry, checked)
 }

@@ -1,148 +1,176 @@
 package agent
 
 import (
-	"strconv"
+	"context"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"nodeagent.dev/nodeagent/internal/image"
 	"nodeagent.dev/nodeagent/internal/lifecycle"
+	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
+	"nodeagent.dev/nodeagent/internal/metrics"
+	"nodeagent.dev/nodeagent/internal/node"
 	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/resize"
 )
 
-// metrics are the figures the agent counts itself, under the kubelet's names.
-type metrics struct {
-	registry       *prometheus.Registry
-	runtimeOps     *prometheus.CounterVec
-	runtimeErrors  *prometheus.CounterVec
-	runtimeTook    *prometheus.HistogramVec
-	relistTook     prometheus.Histogram
-	relistInterval prometheus.Histogram
-	workTook       *prometheus.HistogramVec
-	podStart       prometheus.Histogram
-	startedPods    prometheus.Counter
-	started        *prometheus.CounterVec
-	startErrors    *prometheus.CounterVec
-	panics         prometheus.Counter
-}
-
-// startBuckets are the kubelet's buckets for pod start latencies, in seconds.
-var startBuckets = []float64{0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600}
-
-func newMetrics(nodeName, version string) *metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+// newMetrics returns what is shown at /metrics.
+func (p *parts) newMetrics() *metrics.Metrics {
+	version := 1
+	if cgroups.IsCgroup2UnifiedMode() {
+		version = 2
 	}
-	m := &metrics{
-		registry:      prometheus.NewRegistry(),
-		runtimeOps:    counter("kubelet_runtime_operations_total", "Calls to the container runtime by operation.", "operation_type"),
-		runtimeErrors: counter("kubelet_runtime_operations_errors_total", "Failed calls to the container runtime by operation.", "operation_type"),
-		runtimeTook: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kubelet_runtime_operations_duration_seconds",
-			Help: "How long calls to the container runtime took.", Buckets: prometheus.ExponentialBuckets(.005, 2.5, 14)}, []string{"operation_type"}),
-		relistTook:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kubelet_pleg_relist_duration_seconds", Help: "How long listing all pods of the runtime took.", Buckets: prometheus.DefBuckets}),
-		relistInterval: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kubelet_pleg_relist_interval_seconds", Help: "Time between two lists of all pods of the runtime.", Buckets: prometheus.DefBuckets}),
-		workTook: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kubelet_pod_worker_duration_seconds",
-			Help: "How long one action of a pod's plan took.", Buckets: prometheus.DefBuckets}, []string{"operation_type"}),
-		podStart:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kubelet_pod_start_duration_seconds", Help: "Time from first seeing a pod to the pod being ready.", Buckets: startBuckets}),
-		startedPods: prometheus.NewCounter(prometheus.CounterOpts{Name: "kubelet_started_pods_total", Help: "Pod sandboxes started."}),
-		started:     counter("kubelet_started_containers_total", "Containers started.", "container_type"),
-		startErrors: counter("kubelet_started_containers_errors_total", "Failed starts of containers.", "container_type", "code"),
-		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: "nodeagent_worker_panics_total", Help: "Pod workers that had to be rebuilt after a bug."}),
+	return metrics.New(metrics.Config{
+		NodeName: p.cfg.NodeName, Version: p.version, Started: time.Now(), Booted: bootTime(), CgroupVersion: version,
+		TieredMemory: version == 2 && p.cfg.Memory.TieredReservation && p.cfg.Features.Enabled("MemoryQoS"),
+		Gates:        p.cfg.Features.Each, Views: p.Views,
+	})
+}
+
+// bootTime is when the machine was booted; zero: it does not say.
+func bootTime() time.Time {
+	var up unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) != nil {
+		return time.Time{}
 	}
-	node := prometheus.NewGauge(prometheus.GaugeOpts{Name: "kubelet_node_name", Help: "The node's name, as a label.", ConstLabels: prometheus.Labels{"node": nodeName}})
-	node.Set(1)
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "kubernetes_build_info", Help: "The version, as a label.", ConstLabels: prometheus.Labels{"git_version": version}})
-	build.Set(1)
-	m.registry.MustRegister(m.runtimeOps, m.runtimeErrors, m.runtimeTook, m.relistTook, m.relistInterval, m.workTook,
-		m.podStart, m.startedPods, m.started, m.startErrors, m.panics, node, build,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
+	return time.Now().Add(-time.Duration(up.Nano()))
 }
 
-// countPods registers what is counted when somebody asks: a look at the views.
-func (m *metrics) countPods(views func() []*pod.View) {
-	m.registry.MustRegister(podCollector{views})
-}
-
-// runtimeCall is the hook of the CRI client.
-func (m *metrics) runtimeCall(operation string, took time.Duration, err error) {
-	m.runtimeOps.WithLabelValues(operation).Inc()
-	m.runtimeTook.WithLabelValues(operation).Observe(took.Seconds())
-	if err != nil {
-		m.runtimeErrors.WithLabelValues(operation).Inc()
-	}
-}
-
-// hooks are the hooks of the workers.
-func (m *metrics) hooks() lifecycle.Hooks {
+// hooks are what workers tell.
+func (p *parts) hooks() lifecycle.Hooks {
+	m := p.metrics
 	return lifecycle.Hooks{
-		Operation: func(verb string, took time.Duration, err error) {
-			m.workTook.WithLabelValues(verb).Observe(took.Seconds())
-			switch {
-			case verb == "StartContainer" && err == nil:
-				m.started.WithLabelValues("container").Inc()
-			case verb == "StartContainer":
-				m.startErrors.WithLabelValues("container", pod.Reason(err, "CreateContainerError")).Inc()
-			case verb == "CreateSandbox" && err == nil:
-				m.startedPods.Inc()
-			}
+		Launched: func(of *corev1.Pod, refused string) {
+			m.Pods.Launched(of, refused)
+			m.Starts.Launched(of)
 		},
-		Ready: func(_ *corev1.Pod, took time.Duration) { m.podStart.Observe(took.Seconds()) },
-		Panic: m.panics.Inc,
+		Preempted: m.Pods.Preempted,
+		Operation: func(of *corev1.Pod, a plan.Action, took time.Duration, err error) {
+			m.Pods.Operation(of, a, took, err)
+			m.Resizes.Operation(a, took, err)
+		},
+		Reported: func(of pod.Spec, before, now *corev1.PodStatus, seen time.Time) {
+			m.Pods.Reported(before, now)
+			m.Starts.Reported(of, before, now, seen)
+			m.Resizes.Reported(of.Pod, before, now)
+		},
+		Retired: func(uid types.UID) {
+			m.Starts.Retired(uid)
+			m.Probes.Retired(uid)
+		},
+		Panic: m.Pods.Panicked,
 	}
 }
 
-var (
-	runningPods       = prometheus.NewDesc("kubelet_running_pods", "Pods with a running container.", nil, nil)
-	runningContainers = prometheus.NewDesc("kubelet_running_containers", "Containers by state.", []string{"container_state"}, nil)
-	workingPods       = prometheus.NewDesc("kubelet_working_pods", "Pods by what is done with them.", []string{"config", "lifecycle", "static"}, nil)
-)
-
-// podCollector counts pods and containers at the time of the scrape.
-type podCollector struct{ views func() []*pod.View }
-
-// Describe implements prometheus.Collector.
-func (c podCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- runningPods
-	ch <- runningContainers
-	ch <- workingPods
+// imageHooks are what pulls tell.
+func (p *parts) imageHooks() image.Hooks {
+	return image.Hooks{
+		Ensured: p.metrics.Images.Ensured,
+		Pulling: p.metrics.Starts.Pulling,
+		Pulled: func(uid types.UID, took time.Duration, size int64) {
+			p.metrics.Images.Pulled(took, size)
+			p.metrics.Starts.Pulled(uid)
+		},
+	}
 }
 
-// Collect implements prometheus.Collector.
-func (c podCollector) Collect(ch chan<- prometheus.Metric) {
-	type work struct{ config, stage, static string }
-	pods, states, working := 0, map[string]int{"running": 0, "exited": 0, "created": 0}, map[work]int{}
-	for _, v := range c.views() {
-		running := false
-		for i := range v.Status.ContainerStatuses {
-			switch s := &v.Status.ContainerStatuses[i].State; {
-			case s.Running != nil:
-				running = true
-				states["running"]++
-			case s.Terminated != nil:
-				states["exited"]++
-			}
+// countDesired takes in what the sources want.
+func (p *parts) countDesired(d pod.Desired) {
+	for _, changed := range p.metrics.Pods.Desired(d.Specs) {
+		p.metrics.Resizes.Updated(changed[0], changed[1])
+	}
+}
+
+// milestone is a step of the node on its way to be ready.
+func (p *parts) milestone(m node.Milestone) {
+	switch m {
+	case node.Registering:
+		p.metrics.Node.Registering()
+	case node.Registered:
+		p.metrics.Node.Registered()
+	case node.Ready:
+		p.metrics.Node.Ready()
+	}
+}
+
+// showGiven adds what can be seen of what pods are given.
+func (p *parts) showGiven(have given) error {
+	p.metrics.Volumes.Types(have.volumes.TypeOf)
+	return p.metrics.Register(metrics.Certificates(func() map[metrics.CertificateState]int {
+		states := map[metrics.CertificateState]int{}
+		for s, n := range have.certificates.States() {
+			states[metrics.CertificateState(s)] += n
 		}
-		if running {
-			pods++
-		}
-		config := "desired"
-		if v.Pod == nil {
-			config = "runtime_only"
-		}
-		stage := map[string]string{"Syncing": "sync", "Terminating": "terminating", "Terminated": "terminated"}[v.Stage]
-		working[work{config, stage, strconv.FormatBool(v.Source != "" && v.Source != pod.SourceAPI)}]++
-	}
-	gauge := func(d *prometheus.Desc, n int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
-	}
-	gauge(runningPods, pods)
-	for state, n := range states {
-		gauge(runningContainers, n, state)
-	}
-	for w, n := range working {
-		gauge(workingPods, n, w.config, w.stage, w.static)
-	}
+		return states
+	}))
+}
+
+// measuredObserver measures looks at pods.
+type measuredObserver struct {
+	lifecycle.Observer
+	to *metrics.Metrics
+}
+
+// Observe implements lifecycle.Observer.
+func (o measuredObserver) Observe(ctx context.Context, ref pod.Ref) (pod.Observation, error) {
+	began := time.Now()
+	got, err := o.Observer.Observe(ctx, ref)
+	took := time.Since(began)
+	o.to.Runtime.Looked(took)
+	o.to.Pods.Synced(took)
+	return got, err
+}
+
+// measuredSandboxes measures the making of sandboxes.
+type measuredSandboxes struct {
+	lifecycle.Sandboxes
+	to *metrics.Runtime
+}
+
+// CreateSandbox implements lifecycle.Sandboxes.
+func (s measuredSandboxes) CreateSandbox(ctx context.Context, req pod.SandboxRequest) (string, error) {
+	began := time.Now()
+	id, err := s.Sandboxes.CreateSandbox(ctx, req)
+	s.to.Sandbox(req.Grant.RuntimeHandler, time.Since(began), err)
+	return id, err
+}
+
+// measuredCgroups measures work on cgroups of pods.
+type measuredCgroups struct {
+	lifecycle.Cgroups
+	to *metrics.Runtime
+}
+
+// Ensure implements lifecycle.Cgroups.
+func (c measuredCgroups) Ensure(ctx context.Context, p *corev1.Pod) (pod.Grant, error) {
+	began := time.Now()
+	grant, err := c.Cgroups.Ensure(ctx, p)
+	c.to.Cgroup("create", time.Since(began))
+	return grant, err
+}
+
+// Remove implements lifecycle.Cgroups.
+func (c measuredCgroups) Remove(ctx context.Context, ref pod.Ref) error {
+	began := time.Now()
+	err := c.Cgroups.Remove(ctx, ref)
+	c.to.Cgroup("destroy", time.Since(began))
+	return err
+}
+
+// resizedCgroups measures changes of cgroups' limits.
+type resizedCgroups struct {
+	resize.Cgroups
+	to *metrics.Runtime
+}
+
+// Set implements resize.Cgroups.
+func (c resizedCgroups) Set(ctx context.Context, p *corev1.Pod, part pod.Limit) error {
+	began := time.Now()
+	err := c.Cgroups.Set(ctx, p, part)
+	c.to.Cgroup("update", time.Since(began))
+	return err
 }

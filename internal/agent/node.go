@@ -58,9 +58,22 @@ func (p *parts) newNode(recorder *events.Recorder, relister *pleg.PLEG) (*node.R
 		Client: p.api.main, LeaseClient: p.api.heartbeat, Runtime: p.runtime,
 		Machine: &node.LinuxMachine{Root: "/", StateDir: cfg.RootDir, NodeName: cfg.NodeName, IPs: cfg.NodeIPs},
 		Checks:  []node.Check{{Name: "PLEG", Err: relister.Healthy}},
-		Event:   recorder.NodeEvent,
-		Log:     p.log.Named("node"),
+		Event:   recorder.NodeEvent, Milestone: p.milestone, HeartbeatFailed: p.heartbeatFailed(),
+		Log: p.log.Named("node"),
 	})
+}
+
+// heartbeatFailed is what to do when heartbeats fail again and again; nil without
+// an API server. With the kubelet's variable DISABLE_HTTP2 nothing else finds out
+// that connections are dead.
+func (p *parts) heartbeatFailed() func() {
+	if p.api.credential == nil {
+		return nil
+	}
+	if os.Getenv("DISABLE_HTTP2") != "" {
+		return p.api.credential.CloseAll
+	}
+	return p.api.credential.CloseIdle
 }
 
 // declaredFeatures are the features of which the API server asks whether this

@@ -83,6 +83,14 @@ type nodeFacts interface {
 // follow takes what may change about the node from where it is known.
 func (s *nodeSpec) follow(n nodeFacts) { s.node.Store(&n) }
 
+// allocatable is what pods may use of the node as it is now; nil: not known yet.
+func (s *nodeSpec) allocatable() corev1.ResourceList {
+	if facts := s.node.Load(); facts != nil {
+		return (*facts).Allocatable()
+	}
+	return nil
+}
+
 // get returns the node as it is now. The resolver's file is looked at each time: a
 // new lease may have changed it.
 func (s *nodeSpec) get() containerspec.Node {
@@ -90,8 +98,8 @@ func (s *nodeSpec) get() containerspec.Node {
 	if facts := s.node.Load(); facts != nil {
 		now := (*facts).Snapshot()
 		n.HostIPs, n.RecursiveReadOnly = now.HostIPs, now.RecursiveReadOnly
-		n.Allocatable = (*facts).Allocatable()
 	}
+	n.Allocatable = s.allocatable()
 	// A file that cannot be read is no reason to give pods another resolver: they
 	// would keep it for all their lives.
 	dns, err := s.resolv.DNS()

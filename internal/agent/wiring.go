@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +19,6 @@ import (
 	"nodeagent.dev/nodeagent/internal/lifecycle"
 	"nodeagent.dev/nodeagent/internal/lifecycle/hook"
 	"nodeagent.dev/nodeagent/internal/node"
-	"nodeagent.dev/nodeagent/internal/objects"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/podlogs"
 	"nodeagent.dev/nodeagent/internal/resize"
@@ -29,8 +27,6 @@ import (
 	"nodeagent.dev/nodeagent/internal/source/file"
 	"nodeagent.dev/nodeagent/internal/termination"
 	"nodeagent.dev/nodeagent/internal/userns"
-	"nodeagent.dev/nodeagent/internal/volume"
-	"nodeagent.dev/nodeagent/internal/volume/builtin"
 )
 
 const (
@@ -108,13 +104,9 @@ func newLogs(cfg *config.Config, log *zap.Logger) (*podlogs.Reader, *termination
 }
 
 // workerDeps builds what the pod workers work with.
-func (p *parts) workerDeps(ctx context.Context, rt runtimeFacts, cgroups *cgroup.Manager, n *node.Registrar, store *objects.Store, recorder *events.Recorder) (lifecycle.Deps, error) {
+func (p *parts) workerDeps(ctx context.Context, rt runtimeFacts, cgroups *cgroup.Manager, n *node.Registrar, have given, recorder *events.Recorder) (lifecycle.Deps, error) {
 	cfg := p.cfg
-	images, err := p.newImages(ctx, store, recorder)
-	if err != nil {
-		return lifecycle.Deps{}, err
-	}
-	volumes, err := volume.New(volume.Config{RootDir: cfg.RootDir}, builtin.Plugins(builtin.Config{}), p.log.Named("volume"))
+	images, err := p.newImages(ctx, have, recorder)
 	if err != nil {
 		return lifecycle.Deps{}, err
 	}
@@ -139,18 +131,21 @@ func (p *parts) workerDeps(ctx context.Context, rt runtimeFacts, cgroups *cgroup
 		now.RuntimeName = rt.name
 		return now
 	}
-	granting := grants{Cgroups: cgroups, classes: store.RuntimeHandler, users: users, handlers: func() []pod.RuntimeHandler { return rt.handlers }}
+	granting := grants{Cgroups: measuredCgroups{cgroups, p.metrics.Runtime}, classes: have.objects.RuntimeHandler, users: users, handlers: func() []pod.RuntimeHandler { return rt.handlers }}
 	return lifecycle.Deps{
-		Observer: p.runtime, Sandboxes: sandboxes{Sandboxes: p.runtime, node: p.spec.get, events: recorder}, Containers: p.runtime,
-		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version}),
-		Givens: givens{clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages,
-			objects: store, standalone: p.api.main == nil, volumes: volumes, node: nodeNow, spec: p.spec.get},
+		Observer:   measuredObserver{p.runtime, p.metrics},
+		Sandboxes:  sandboxes{Sandboxes: measuredSandboxes{p.runtime, p.metrics.Runtime}, node: p.spec.get, events: recorder},
+		Containers: p.runtime,
+		Handlers: hook.New(p.runtime, hook.Deps{Events: recorder, Version: p.version,
+			HTTPFallback: p.metrics.Pods.FellBack, SleepEnded: p.metrics.Pods.SleepCut}),
+		Givens: givens{given: have, clusterDomain: cfg.DNS.Domain, hosts: hosts, messages: p.messages,
+			standalone: p.api.main == nil, node: nodeNow, spec: p.spec.get},
 		Images:      images,
-		Allocations: allocations, Resizer: resize.New(podCgroups{cgroups}, p.runtime),
-		OnNode: lifecycle.OnNode{Volumes: volumes, Cgroups: granting, Logs: logs, Leftovers: func() []pod.Ref {
-			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": volumes.Pods, "cgroups": cgroups.Pods}, p.log)
+		Allocations: allocations, Resizer: resize.New(resizedCgroups{cgroups, p.metrics.Runtime}, p.runtime),
+		OnNode: lifecycle.OnNode{Volumes: have, Cgroups: granting, Logs: logs, Leftovers: func() []pod.Ref {
+			return leftovers(logs.Pods, map[string]func() ([]types.UID, error){"volumes": have.volumes.Pods, "cgroups": cgroups.Pods}, p.log)
 		}},
-		Events: recorder, Hooks: p.metrics.hooks(), Node: nodeNow, Log: p.log.Named("pod"),
+		Events: recorder, Hooks: p.local.hooks(p.hooks()), Tracer: p.tracer.pods(), Node: nodeNow, Log: p.log.Named("pod"),
 	}, nil
 }
 
@@ -192,6 +187,9 @@ func (p *parts) runSources(ctx context.Context, out chan<- pod.Desired) error {
 		}
 		sources = append(sources, s)
 	}
+	if len(sources) == 0 {
+		p.local.heard(pod.Desired{Synced: true})
+	}
 	merged := make(chan pod.Desired)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return source.Run(ctx, sources, merged) })
@@ -204,8 +202,10 @@ func (p *parts) runSources(ctx context.Context, out chan<- pod.Desired) error {
 				for _, c := range d.Conflicts {
 					p.log.Warn("a pod is left out", zap.String("why", c))
 				}
+				p.countDesired(d)
 				select {
 				case out <- d:
+					p.local.heard(d)
 				case <-ctx.Done():
 				}
 			}
@@ -230,8 +230,4 @@ func setOOMScore(score int, log *zap.Logger) {
 		log.Warn("cannot set the agent's own OOM score; going on without (CAP_SYS_RESOURCE is needed to lower it)",
 			zap.Int("oomScoreAdj", score), zap.Error(err))
 	}
-}
-
-func observeSeconds(o prometheus.Observer) func(time.Duration) {
-	return func(d time.Duration) { o.Observe(d.Seconds()) }
 }

@@ -76,7 +76,7 @@ func (m *Manager) Admit(spec pod.Spec, others []*corev1.Pod) pod.Admission {
 	case d.Reject != nil:
 		return pod.Admission{Reason: d.Reject.Reason, Message: d.Reject.Message, Event: d.Reject.Event()}
 	case len(d.Preempt) > 0:
-		return pod.Admission{Preempt: d.Preempt, Later: true}
+		return pod.Admission{Preempt: d.Preempt, Short: d.Short, Later: true}
 	}
 	m.allocated.put(spec.Pod.UID, recordOf(allocated), false)
 	return pod.Admission{Pod: allocated}

@@ -14,8 +14,10 @@ func layers() []layer {
 		{"vocabulary", []string{"pod"}},
 		{"decisions", []string{"lifecycle/plan", "podstatus", "containerspec", "admission"}},
 		{"adapters and coordinators", []string{
-			"allocation", "cert", "cgroup", "cri", "etchosts", "events", "eviction", "image", "lifecycle", "mirror", "node",
-			"objects", "pleg", "plugin", "podlogs", "probe", "resize", "resolver", "server", "source", "stats", "status", "termination", "userns", "volume",
+			"allocation", "certificate", "cgroup", "cri", "etchosts", "events", "eviction", "image", "lifecycle", "metrics", "mirror",
+			"node", "objects", "pleg", "plugin", "podcert", "podlogs", "podresources", "podsapi", "probe", "resize", "resolver",
+			"server", "source", "stats", "status", "termination", "token",
+			"userns", "volume",
 		}},
 		{"wiring", []string{"agent"}},
 	}
@@ -29,8 +31,10 @@ func helpers() map[string][]string {
 		// small Config of its own.
 		"config":     {"agent", "cmd"},
 		"checkpoint": {"allocation", "node", "agent"},
+		// Sockets of the node are all served in the same way.
+		"localsocket": {"podresources", "podsapi"},
 		// Whoever keeps files of pods walks to them in the same way.
-		"safedir": {"etchosts", "podlogs", "termination", "userns"},
+		"safedir": {"etchosts", "podlogs", "stats", "termination", "userns"},
 	}
 }
 
@@ -60,7 +64,7 @@ func owners() map[string][]string {
 	return map[string][]string{
 		"k8s.io/cri-api":    {"cri", "containerspec"},
 		"k8s.io/cri-client": {},
-		"k8s.io/client-go":  {"agent", "events", "node", "objects", "server/access", "server/serving", "source/apiserver", "status"},
+		"k8s.io/client-go":  {"agent", "certificate", "events", "node", "objects", "server/access", "server/serving", "source/apiserver", "status"},
 		"k8s.io/kubernetes": {},
 		"log/slog":          {},
 	}

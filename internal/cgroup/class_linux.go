@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	resourcehelper "k8s.io/component-helpers/resource"
 
+	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -74,7 +75,7 @@ func (m *Manager) found() map[types.UID]ask {
 			n, a := m.podName(class, uid), ask{class: class}
 			l := Limits{}
 			if class == corev1.PodQOSBurstable && m.host.has("cpu") && m.readCPU(n, &l) == nil {
-				a.cpu = milliOf(l.CPUShares)
+				a.cpu = containerspec.MilliCPU(int64(l.CPUShares)) // #nosec G115 -- at most 2^18
 			}
 			if file := protectedBy(class); m.host.v2 && m.cfg.tiered() && file != "" {
 				if bytes, err := m.number(n, "memory", file); err == nil {

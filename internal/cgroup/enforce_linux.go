@@ -33,7 +33,7 @@ func (m *Manager) Enforce(ctx context.Context, l NodeLimits) ([]Step, error) {
 			return []Step{{Message: err.Error(), Err: err, Fatal: true}}, err
 		}
 		step := Step{Message: "Updated Node Allocatable limit across pods"}
-		if err := m.limitPods(l.podsLimits()); err != nil {
+		if err := m.limitPods(m.podsLimits(l)); err != nil {
 			step.Message = fmt.Sprintf("Failed to update Node Allocatable Limits %q: %v", []string(m.pods), err)
 			step.Err = err
 		}
@@ -75,6 +75,25 @@ func (m *Manager) prepareClasses() error {
 	m.adopt()
 	m.settle()
 	return nil
+}
+
+// podsLimits are those of kubepods. Huge pages are not limited there: pods are,
+// one by one, and the kubelet does not either. All CPUs are named where nobody
+// chose some: systemd takes away what it was not told of.
+func (m *Manager) podsLimits(l NodeLimits) Limits {
+	limits := l.podsLimits()
+	limits.HugePages = m.host.unbounded()
+	if limits.CPUs == "" && m.host.has("cpuset") {
+		file := "cpuset.effective_cpus"
+		if m.host.v2 {
+			file = "cpuset.cpus.effective"
+		}
+		above := m.pods[:len(m.pods)-1]
+		all, err := m.file(above, "cpuset", file)
+		m.warn("cpuset", "Cannot see on which CPUs pods may run; the setting stays as it is", err)
+		limits.CPUs = all
+	}
+	return limits
 }
 
 func (m *Manager) limitPods(l Limits) error {

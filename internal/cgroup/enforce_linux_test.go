@@ -63,12 +63,33 @@ func TestEnforceOnThisMachine(t *testing.T) {
 			t.Errorf("%d: %s, want %s", i, c.got, c.want)
 		}
 	}
+	m.onAllCPUs(t)
 	l.Enforce = []string{"none"}
 	if steps, err := m.Enforce(t.Context(), l); err != nil || len(steps) != 1 {
 		t.Errorf("%+v, %v", steps, err)
 	}
 	if got := m.settings(t, m.pods.path(Cgroupfs))["memory"]; got != "8589934592" {
 		t.Errorf("not enforced: memory %s", got)
+	}
+}
+
+// onAllCPUs checks that pods may run wherever the cgroup above may.
+func (m *Manager) onAllCPUs(t *testing.T) {
+	t.Helper()
+	if !m.host.has("cpuset") {
+		t.Log("this machine has no cpuset controller")
+		return
+	}
+	file := "cpuset.cpus"
+	if m.host.v2 {
+		file = "cpuset.cpus.effective"
+	}
+	want, err := m.file(parseRoot(m.cfg.Root), "cpuset", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.file(m.pods, "cpuset", "cpuset.cpus"); err != nil || got != want {
+		t.Errorf("pods may run on CPUs %q, %v; the cgroup above on %q", got, err, want)
 	}
 }
 
@@ -96,6 +117,7 @@ func TestEnforceOnV2(t *testing.T) {
 	m := fakeV2(t)
 	kube := parseRoot("/kube")
 	m.pretend(t, kube, nil)
+	m.pretend(t, name{}, map[string]string{"cpuset.cpus.effective": "0-7"})
 	l := NodeLimits{
 		Capacity: list("cpu", "4", "memory", "8Gi", "pid", "3000", "hugepages-2Mi", "4Mi"), Enforce: []string{"pods", "kube-reserved"},
 		KubeReserved: list("cpu", "1", "memory", "1Gi"), KubeReservedCgroup: "/kube", CPUs: "0-3",
@@ -104,7 +126,7 @@ func TestEnforceOnV2(t *testing.T) {
 		t.Fatalf("%+v, %v", steps, err)
 	}
 	m.expect(t, m.pods, map[string]string{
-		"cpu.weight": "118", "memory.max": "7516192768", "pids.max": "3000", "cpuset.cpus": "0-3", "hugetlb.2MB.max": "4194304",
+		"cpu.weight": "118", "memory.max": "7516192768", "pids.max": "3000", "cpuset.cpus": "0-3", "hugetlb.2MB.max": "4611686018427387904",
 		"memory.min": "0", "memory.low": "0", // an agent before may have left some
 	})
 	m.expect(t, m.pods.class(corev1.PodQOSBurstable), map[string]string{"cpu.weight": "1", "memory.low": "0", "hugetlb.2MB.max": "4611686018427387904"})
@@ -115,6 +137,11 @@ func TestEnforceOnV2(t *testing.T) {
 			t.Errorf("besteffort: %s = %s", file, got)
 		}
 	}
+	l.CPUs = "" // nobody chose: all that there are
+	if _, err := m.Enforce(t.Context(), l); err != nil {
+		t.Error(err)
+	}
+	m.expect(t, m.pods, map[string]string{"cpuset.cpus": "0-7"})
 }
 
 func TestReservedCgroupIsNotNamed(t *testing.T) {

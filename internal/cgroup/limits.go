@@ -3,7 +3,6 @@ package cgroup
 import (
 	"cmp"
 	"math"
-	"math/bits"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
 
+	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -50,25 +50,14 @@ type Limits struct {
 	Unified map[string]string
 }
 
-// Part is what a resize changes at one time.
-type Part int
-
-// The parts of [Limits], in the order in which a resize that gives more sets
-// those of one resource.
-const (
-	PartMemory Part = iota
-	PartCPUQuota
-	PartCPUShares
-)
-
 // Only is one part of the limits, for [Manager.Resize].
-func (l Limits) Only(part Part) Limits {
+func (l Limits) Only(part pod.Limit) Limits {
 	switch part {
-	case PartMemory:
+	case pod.LimitMemory:
 		return Limits{Memory: l.Memory, Unified: l.Unified}
-	case PartCPUQuota:
+	case pod.LimitCPUQuota:
 		return Limits{CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod}
-	case PartCPUShares:
+	case pod.LimitCPUShares:
 		return Limits{CPUShares: l.CPUShares}
 	}
 	return Limits{}
@@ -81,18 +70,18 @@ func SharesAgree(wanted, found uint64) bool {
 }
 
 // compare says which way a part has to go from what was found to what is wanted.
-func compare(wanted, found Limits, part Part) int {
+func compare(wanted, found Limits, part pod.Limit) int {
 	switch part {
-	case PartMemory:
+	case pod.LimitMemory:
 		return compareLimit(wanted.Memory, found.Memory, uint64(os.Getpagesize())) // #nosec G115 -- positive
-	case PartCPUQuota:
+	case pod.LimitCPUQuota:
 		if wanted.CPUQuota != nil && found.CPUQuota != nil && *wanted.CPUQuota > 0 && *found.CPUQuota > 0 {
 			// Per period, in numbers that do not overflow.
 			want, have := float64(*wanted.CPUQuota)/float64(wanted.CPUPeriod), float64(*found.CPUQuota)/float64(found.CPUPeriod)
 			return cmp.Compare(want, have)
 		}
 		return compareLimit(wanted.CPUQuota, found.CPUQuota, 1)
-	case PartCPUShares:
+	case pod.LimitCPUShares:
 		if found.CPUShares != 0 && !SharesAgree(wanted.CPUShares, found.CPUShares) {
 			return cmp.Compare(wanted.CPUShares, found.CPUShares)
 		}
@@ -129,7 +118,7 @@ func limitsOf(p *corev1.Pod, cfg *Config, v2 bool) Limits {
 	if guaranteed || allLimited(p, corev1.ResourceCPU) {
 		quota := Unlimited
 		if !cfg.NoCPUQuota && (cfg.ExclusiveCPUs == nil || !cfg.ExclusiveCPUs(p)) {
-			quota = quotaOf(total.Cpu().MilliValue(), cfg.period())
+			quota = containerspec.Quota(total.Cpu().MilliValue(), cfg.period())
 		}
 		l.CPUQuota, l.CPUPeriod = &quota, uint64(cfg.period().Microseconds()) // #nosec G115 -- New checked it
 	}
@@ -171,15 +160,7 @@ func allLimited(p *corev1.Pod, name corev1.ResourceName) bool {
 }
 
 func shares(milliCPU int64) uint64 {
-	if milliCPU >= maxShares { // more than enough, and the product cannot overflow below
-		return maxShares
-	}
-	return uint64(min(max(milliCPU*1024/1000, minShares), maxShares)) // #nosec G115 -- at least 2
-}
-
-// milliOf is the CPU request that shares stand for, rounded up.
-func milliOf(shares uint64) int64 {
-	return int64(min(shares, maxShares)*1000+1023) / 1024 // #nosec G115 -- small
+	return uint64(containerspec.Shares(milliCPU)) // #nosec G115 -- at least 2
 }
 
 // weight is the v2 form of shares. The kubelet converts linearly, newer runtimes
@@ -195,21 +176,6 @@ func weight(shares uint64) uint64 {
 func sharesOf(weight uint64) uint64 {
 	weight = min(max(weight, 1), maxWeight)
 	return (weight-1)*(maxShares-minShares)/(maxWeight-1) + minShares
-}
-
-// quotaOf is µs per period; no limit is 0, which leaves the quota alone.
-func quotaOf(milliCPU int64, period time.Duration) int64 {
-	switch {
-	case milliCPU == 0:
-		return 0
-	case milliCPU < 0:
-		return minQuota
-	}
-	high, low := bits.Mul64(uint64(milliCPU), uint64(period.Microseconds())) // #nosec G115 -- both positive
-	if high != 0 || low/1000 > math.MaxInt64 {
-		return math.MaxInt64
-	}
-	return max(int64(low/1000), minQuota) // #nosec G115 -- checked above
 }
 
 // hugePages reads "hugepages-2Mi: 4Mi" and the like.

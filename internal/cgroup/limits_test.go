@@ -10,6 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/internal/containerspec"
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 func list(kv ...string) corev1.ResourceList {
@@ -40,7 +43,7 @@ func TestFormulas(t *testing.T) {
 		period time.Duration
 		want   int64
 	}{{0, defaultPeriod, 0}, {1, defaultPeriod, 1000}, {10, defaultPeriod, 1000}, {500, defaultPeriod, 50000}, {2000, 5 * time.Millisecond, 10000}, {-1, defaultPeriod, 1000}, {math.MaxInt64, time.Second, math.MaxInt64}} {
-		if got := quotaOf(c.milli, c.period); got != c.want {
+		if got := containerspec.Quota(c.milli, c.period); got != c.want {
 			t.Errorf("quota of %dm in %s = %d, want %d", c.milli, c.period, got, c.want)
 		}
 	}
@@ -66,8 +69,8 @@ func TestFormulas(t *testing.T) {
 	if !SharesAgree(1024, 998) || !SharesAgree(1024, 1024) || SharesAgree(1024, 1025) || SharesAgree(2048, 998) {
 		t.Error("shares do not survive the way through a weight")
 	}
-	for shares, want := range map[uint64]int64{2: 2, 102: 100, 256: 250, 1024: 1000, 1 << 60: 256000} {
-		if got := milliOf(shares); got != want {
+	for shares, want := range map[int64]int64{2: 2, 102: 100, 256: 250, 1024: 1000, 1 << 60: 256000} {
+		if got := containerspec.MilliCPU(shares); got != want {
 			t.Errorf("%d shares are %dm, want %dm", shares, got, want)
 		}
 	}
@@ -178,11 +181,11 @@ func TestLimitsOfPods(t *testing.T) {
 
 func TestOnly(t *testing.T) {
 	all := Limits{CPUShares: 2, CPUQuota: new(int64(1)), CPUPeriod: 3, Memory: new(int64(4)), PIDs: new(int64(5)), Unified: map[string]string{"memory.low": "6"}}
-	for part, want := range map[Part]Limits{
-		PartMemory:    {Memory: all.Memory, Unified: all.Unified},
-		PartCPUQuota:  {CPUQuota: all.CPUQuota, CPUPeriod: 3},
-		PartCPUShares: {CPUShares: 2},
-		Part(9):       {},
+	for part, want := range map[pod.Limit]Limits{
+		pod.LimitMemory:    {Memory: all.Memory, Unified: all.Unified},
+		pod.LimitCPUQuota:  {CPUQuota: all.CPUQuota, CPUPeriod: 3},
+		pod.LimitCPUShares: {CPUShares: 2},
+		pod.Limit(9):       {},
 	} {
 		if diff := cmp.Diff(want, all.Only(part)); diff != "" {
 			t.Errorf("part %d: %s", part, diff)
@@ -194,29 +197,29 @@ func TestCompare(t *testing.T) {
 	memory := func(n int64) Limits { return Limits{Memory: &n} }
 	quota := func(n int64, period uint64) Limits { return Limits{CPUQuota: &n, CPUPeriod: period} }
 	for _, c := range []struct {
-		part          Part
+		part          pod.Limit
 		wanted, found Limits
 		want          int
 	}{
-		{PartMemory, memory(2 << 20), memory(1 << 20), 1},
-		{PartMemory, memory(1 << 20), memory(2 << 20), -1},
-		{PartMemory, memory(1 << 20), memory(1 << 20), 0},
-		{PartMemory, memory(1<<20 + 1), memory(1 << 20), 0},
-		{PartMemory, memory(1 << 20), memory(Unlimited), -1},
-		{PartMemory, Limits{}, memory(1 << 20), 0},
-		{PartMemory, memory(0), memory(1 << 20), 0},
-		{PartMemory, memory(1 << 20), Limits{}, 0},
-		{PartCPUQuota, quota(2000, 1000), quota(1000, 1000), 1},
-		{PartCPUQuota, quota(2000, 1000), quota(2000, 500), -1},
-		{PartCPUQuota, quota(1000, 1000), quota(Unlimited, 1000), -1},
-		{PartCPUQuota, quota(Unlimited, 1000), quota(1000, 1000), 1},
-		{PartCPUQuota, quota(Unlimited, 1000), quota(Unlimited, 100), 0},
-		{PartCPUQuota, Limits{}, quota(1000, 1000), 0},
-		{PartCPUShares, Limits{CPUShares: 1024}, Limits{CPUShares: 998}, 0},
-		{PartCPUShares, Limits{CPUShares: 2048}, Limits{CPUShares: 998}, 1},
-		{PartCPUShares, Limits{CPUShares: 2}, Limits{CPUShares: 998}, -1},
-		{PartCPUShares, Limits{CPUShares: 2}, Limits{}, 0},
-		{Part(9), memory(2), memory(1), 0},
+		{pod.LimitMemory, memory(2 << 20), memory(1 << 20), 1},
+		{pod.LimitMemory, memory(1 << 20), memory(2 << 20), -1},
+		{pod.LimitMemory, memory(1 << 20), memory(1 << 20), 0},
+		{pod.LimitMemory, memory(1<<20 + 1), memory(1 << 20), 0},
+		{pod.LimitMemory, memory(1 << 20), memory(Unlimited), -1},
+		{pod.LimitMemory, Limits{}, memory(1 << 20), 0},
+		{pod.LimitMemory, memory(0), memory(1 << 20), 0},
+		{pod.LimitMemory, memory(1 << 20), Limits{}, 0},
+		{pod.LimitCPUQuota, quota(2000, 1000), quota(1000, 1000), 1},
+		{pod.LimitCPUQuota, quota(2000, 1000), quota(2000, 500), -1},
+		{pod.LimitCPUQuota, quota(1000, 1000), quota(Unlimited, 1000), -1},
+		{pod.LimitCPUQuota, quota(Unlimited, 1000), quota(1000, 1000), 1},
+		{pod.LimitCPUQuota, quota(Unlimited, 1000), quota(Unlimited, 100), 0},
+		{pod.LimitCPUQuota, Limits{}, quota(1000, 1000), 0},
+		{pod.LimitCPUShares, Limits{CPUShares: 1024}, Limits{CPUShares: 998}, 0},
+		{pod.LimitCPUShares, Limits{CPUShares: 2048}, Limits{CPUShares: 998}, 1},
+		{pod.LimitCPUShares, Limits{CPUShares: 2}, Limits{CPUShares: 998}, -1},
+		{pod.LimitCPUShares, Limits{CPUShares: 2}, Limits{}, 0},
+		{pod.Limit(9), memory(2), memory(1), 0},
 	} {
 		if got := compare(c.wanted, c.found, c.part); got != c.want {
 			t.Errorf("part %d of %+v and %+v: %d, want %d", c.part, c.wanted, c.found, got, c.want)
@@ -260,7 +263,7 @@ func FuzzLimits(f *testing.F) {
 		if more := max(cpuRequest, cpuLimit); shares(more) < shares(min(cpuRequest, cpuLimit)) || weight(shares(more)) < weight(shares(min(cpuRequest, cpuLimit))) {
 			t.Errorf("%dm gets less than %dm", more, min(cpuRequest, cpuLimit))
 		}
-		if low, high := min(cpuRequest, cpuLimit), max(cpuRequest, cpuLimit); low > 0 && quotaOf(low, cfg.period()) > quotaOf(high, cfg.period()) {
+		if low, high := min(cpuRequest, cpuLimit), max(cpuRequest, cpuLimit); low > 0 && containerspec.Quota(low, cfg.period()) > containerspec.Quota(high, cfg.period()) {
 			t.Errorf("the quota of %dm is more than that of %dm", low, high)
 		}
 		if s := shares(cpuRequest); !SharesAgree(s, sharesOf(weight(s))) {

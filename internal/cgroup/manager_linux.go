@@ -123,6 +123,18 @@ func (m *Manager) Parent(p *corev1.Pod) string {
 	return m.podName(pod.QOS(p), p.UID).path(m.cfg.Driver)
 }
 
+// Above are the cgroups around those of pods, that of all pods first, as [Manager.Parent]
+// names them; none when pods have no cgroup of their own.
+func (m *Manager) Above() []string {
+	if !m.cfg.PerQOS {
+		return nil
+	}
+	return []string{
+		m.pods.path(m.cfg.Driver),
+		m.pods.class(corev1.PodQOSBurstable).path(m.cfg.Driver), m.pods.class(corev1.PodQOSBestEffort).path(m.cfg.Driver),
+	}
+}
+
 func (m *Manager) podName(class corev1.PodQOSClass, uid types.UID) name {
 	return m.pods.class(class).child(podPrefix + string(uid))
 }

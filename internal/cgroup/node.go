@@ -36,8 +36,7 @@ type NodeLimits struct {
 	Enforce                                  []string
 	SystemReserved, KubeReserved             corev1.ResourceList
 	SystemReservedCgroup, KubeReservedCgroup string
-	// CPUs are those pods run on, "0-7", where no CPU manager decides. systemd
-	// has to know of the setting, else it takes it away. Empty leaves it alone.
+	// CPUs are those pods run on, "0-7". Empty: all that the cgroup above has.
 	CPUs string
 }
 
@@ -130,14 +129,14 @@ func nodeLimits(list corev1.ResourceList) Limits {
 	return l
 }
 
-// podsLimits are those of all pods together.
+// podsLimits are those of all pods together, by the configuration.
 func (l *NodeLimits) podsLimits() Limits {
 	list := l.Capacity
 	if slices.Contains(l.Enforce, enforcePods) {
 		list = l.Allocatable()
 	}
 	limits := nodeLimits(list)
-	limits.CPUs = l.CPUs
+	limits.HugePages, limits.CPUs = nil, l.CPUs
 	return limits
 }
 

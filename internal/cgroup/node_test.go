@@ -69,8 +69,7 @@ func TestNodeLimits(t *testing.T) {
 		SystemReservedCgroup: "/system.slice", KubeReservedCgroup: "/kube.slice", CPUs: "0-3",
 	}
 	want := Limits{
-		CPUShares: 2048, Memory: new(int64(8<<30 - 1<<30 - 512<<20)), PIDs: new(int64(32668)),
-		HugePages: map[int64]int64{2 << 20: 64 << 20}, CPUs: "0-3",
+		CPUShares: 2048, Memory: new(int64(8<<30 - 1<<30 - 512<<20)), PIDs: new(int64(32668)), CPUs: "0-3",
 	}
 	if diff := cmp.Diff(want, l.podsLimits()); diff != "" {
 		t.Error(diff)

@@ -80,7 +80,7 @@ func (m *Manager) Resize(ctx context.Context, p *corev1.Pod, l Limits) (Limits, 
 // Compare says which way a part of the limits has to go to be what the pod's spec
 // wants: positive is up, zero that it is so already or that the spec wants none,
 // for a limit that is there is not taken away. Limits that come are less than none.
-func (m *Manager) Compare(p *corev1.Pod, part Part) (int, error) {
+func (m *Manager) Compare(p *corev1.Pod, part pod.Limit) (int, error) {
 	if !m.cfg.PerQOS {
 		return 0, nil
 	}
@@ -92,9 +92,34 @@ func (m *Manager) Compare(p *corev1.Pod, part Part) (int, error) {
 }
 
 // Set gives the pod's cgroup one part of the limits that the pod's spec wants.
-func (m *Manager) Set(ctx context.Context, p *corev1.Pod, part Part) error {
+func (m *Manager) Set(ctx context.Context, p *corev1.Pod, part pod.Limit) error {
 	_, err := m.Resize(ctx, p, m.Wanted(p).Only(part))
 	return err
+}
+
+// With is what the pod's cgroup has once one part of what its spec wants is set.
+func (m *Manager) With(p *corev1.Pod, part pod.Limit) (pod.CgroupLimits, error) {
+	limits, err := m.Actual(p)
+	if err != nil {
+		return pod.CgroupLimits{}, fmt.Errorf("read the limits of pod %s: %w", pod.RefOf(p), err)
+	}
+	want := m.Wanted(p)
+	switch part {
+	case pod.LimitMemory:
+		limits.Memory = want.Memory
+	case pod.LimitCPUQuota:
+		limits.CPUQuota, limits.CPUPeriod = want.CPUQuota, want.CPUPeriod
+	case pod.LimitCPUShares:
+		limits.CPUShares = want.CPUShares
+	}
+	out := pod.CgroupLimits{CPUShares: int64(limits.CPUShares), CPUPeriod: int64(limits.CPUPeriod), Unified: want.Unified} // #nosec G115 -- small
+	if limits.CPUQuota != nil {
+		out.CPUQuota = *limits.CPUQuota
+	}
+	if limits.Memory != nil {
+		out.Memory = *limits.Memory
+	}
+	return out, nil
 }
 
 // MemoryShort is a [BelowUsageError] when the pod uses as much memory as its spec

@@ -61,12 +61,12 @@ func TestResizeOnThisMachine(t *testing.T) {
 	// More: limits before requests; then less: requests before limits.
 	p = testPod("r-1", needs(list("cpu", "1", "memory", "64Mi"), list("cpu", "2", "memory", "256Mi")))
 	for _, step := range []struct {
-		part   Part
+		part   pod.Limit
 		expect func()
 	}{
-		{PartMemory, func() { want.Memory = new(int64(256 << 20)) }},
-		{PartCPUQuota, func() { want.CPUQuota = new(int64(200000)) }},
-		{PartCPUShares, func() { want.CPUShares = 1024 }},
+		{pod.LimitMemory, func() { want.Memory = new(int64(256 << 20)) }},
+		{pod.LimitCPUQuota, func() { want.CPUQuota = new(int64(200000)) }},
+		{pod.LimitCPUShares, func() { want.CPUShares = 1024 }},
 	} {
 		if way, err := m.Compare(p, step.part); err != nil || way != 1 {
 			t.Errorf("part %d: %d, %v", step.part, way, err)
@@ -151,7 +151,7 @@ func TestResizeBelowUsage(t *testing.T) {
 	if err := m.MemoryShort(less); !errors.As(err, &below) {
 		t.Errorf("err = %v", err)
 	}
-	if err := m.Set(t.Context(), less, PartMemory); !errors.As(err, &below) {
+	if err := m.Set(t.Context(), less, pod.LimitMemory); !errors.As(err, &below) {
 		t.Errorf("err = %v", err)
 	}
 	if err := m.MemoryShort(testPod("u-1", needs(nil, list("memory", "32Mi")))); err != nil {
@@ -226,7 +226,7 @@ func TestResizeOnV2(t *testing.T) {
 	}
 	// No quota any more (cpuCFSQuota: false).
 	m.cfg.NoCPUQuota = true
-	if _, err := m.Resize(t.Context(), p, m.Wanted(p).Only(PartCPUQuota)); err != nil {
+	if _, err := m.Resize(t.Context(), p, m.Wanted(p).Only(pod.LimitCPUQuota)); err != nil {
 		t.Error(err)
 	}
 	m.expect(t, n, map[string]string{"cpu.max": "max 100000"})
@@ -279,10 +279,10 @@ func TestNothingToResizeWithoutPerQOS(t *testing.T) {
 	if err != nil || got.CPUShares != 0 || !m.Exists(p) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if way, err := m.Compare(p, PartMemory); err != nil || way != 0 {
+	if way, err := m.Compare(p, pod.LimitMemory); err != nil || way != 0 {
 		t.Errorf("%d, %v", way, err)
 	}
-	if err := errors.Join(m.Settle(t.Context(), nil), m.Reduce(t.Context(), pod.RefOf(p)), m.MemoryShort(p), m.Set(t.Context(), p, PartMemory)); err != nil {
+	if err := errors.Join(m.Settle(t.Context(), nil), m.Reduce(t.Context(), pod.RefOf(p)), m.MemoryShort(p), m.Set(t.Context(), p, pod.LimitMemory)); err != nil {
 		t.Error(err)
 	}
 	if usage, err := m.Usage(p); err != nil || usage != 0 {

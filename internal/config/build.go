@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	nodeutil "k8s.io/component-helpers/node/util"
 	"k8s.io/kubelet/config/v1beta1"
@@ -35,16 +36,17 @@ func build(kc *v1beta1.KubeletConfiguration, fl *flagValues, features Features, 
 		},
 		Runtime:     runtime,
 		Node:        buildNode(kc),
-		Cgroup:      buildCgroup(kc),
+		Cgroup:      buildCgroup(kc, &fl.node),
 		Memory:      buildMemory(kc),
-		Pods:        buildPods(kc, fl.node.seccompDefault),
+		Pods:        buildPods(kc, &fl.node),
+		Logs:        buildContainerLogs(kc),
 		Images:      buildImages(kc, fl, features),
 		DNS:         dns,
 		CrashLoop:   CrashLoop{MaxPeriod: maxRestartDelay},
-		API:         API{QPS: int(*kc.KubeAPIQPS), Burst: int(kc.KubeAPIBurst), ContentType: kc.ContentType},
+		API:         API{Rotate: kc.RotateCertificates, QPS: int(*kc.KubeAPIQPS), Burst: int(kc.KubeAPIBurst), ContentType: kc.ContentType},
 		Events:      Events{QPS: int(*kc.EventRecordQPS), Burst: int(kc.EventBurst)},
 		Server:      buildServer(kc, features, env),
-		Logging:     Logging{Format: kc.Logging.Format, Verbosity: int(kc.Logging.Verbosity), FlushFrequency: kc.Logging.FlushFrequency.Duration.Duration},
+		Logging:     Logging{Format: kc.Logging.Format, Verbosity: int(kc.Logging.Verbosity), FlushFrequency: kc.Logging.FlushFrequency.Duration.Duration, Tracing: kc.Tracing.DeepCopy()},
 		OOMScoreAdj: int(*kc.OOMScoreAdj),
 		Features:    features,
 		Warnings:    warnings,
@@ -187,11 +189,11 @@ func buildNode(kc *v1beta1.KubeletConfiguration) Node {
 	}
 }
 
-func buildCgroup(kc *v1beta1.KubeletConfiguration) Cgroup {
+func buildCgroup(kc *v1beta1.KubeletConfiguration, fl *nodeFlags) Cgroup {
 	c := Cgroup{
 		Driver: kc.CgroupDriver, Root: kc.CgroupRoot, PerQOS: *kc.CgroupsPerQOS, FailV1: *kc.FailCgroupV1,
 		CPUQuota: *kc.CPUCFSQuota, CPUPeriod: kc.CPUCFSQuotaPeriod.Duration, PodPidsLimit: *kc.PodPidsLimit,
-		Enforce: slices.Clone(kc.EnforceNodeAllocatable), SystemReserved: kc.SystemReservedCgroup, KubeReserved: kc.KubeReservedCgroup,
+		Enforce: slices.Clone(kc.EnforceNodeAllocatable), SystemReserved: kc.SystemReservedCgroup, KubeReserved: kc.KubeReservedCgroup, Runtime: fl.runtimeCgroups,
 	}
 	if c.Root == "" && c.PerQOS {
 		c.Root = "/"
@@ -207,8 +209,8 @@ func buildMemory(kc *v1beta1.KubeletConfiguration) Memory {
 	}
 }
 
-func buildPods(kc *v1beta1.KubeletConfiguration, seccompFlag bool) Pods {
-	p := Pods{AllowedUnsafeSysctls: slices.Clone(kc.AllowedUnsafeSysctls), SeccompDefault: seccompFlag || kc.SeccompDefault != nil && *kc.SeccompDefault}
+func buildPods(kc *v1beta1.KubeletConfiguration, fl *nodeFlags) Pods {
+	p := Pods{GitRepoVolumes: fl.gitRepoVolumes, AllowedUnsafeSysctls: slices.Clone(kc.AllowedUnsafeSysctls), SeccompDefault: fl.seccompDefault || kc.SeccompDefault != nil && *kc.SeccompDefault}
 	if u := kc.UserNamespaces; u != nil && u.IDsPerPod != nil {
 		p.IDsPerPod = *u.IDsPerPod
 	}
@@ -234,6 +236,8 @@ func buildServer(kc *v1beta1.KubeletConfiguration, features Features, env Enviro
 			CertFile: env.abs(kc.TLSCertFile), KeyFile: env.abs(kc.TLSPrivateKeyFile), MinVersion: kc.TLSMinVersion,
 			CipherSuites: slices.Clone(kc.TLSCipherSuites), Curves: slices.Clone(kc.TLSCurvePreferences),
 			Reload: features.Enabled("ReloadKubeletServerCertificateFile"),
+			// Validation has refused it without the gate RotateKubeletServerCertificate.
+			Request: kc.ServerTLSBootstrap, DNSOnly: features.Enabled("AllowDNSOnlyNodeCSR"),
 		},
 		Access: ServerAccess{
 			Anonymous: *kc.Authentication.Anonymous.Enabled, TokenWebhook: *kc.Authentication.Webhook.Enabled,
@@ -248,6 +252,11 @@ func buildServer(kc *v1beta1.KubeletConfiguration, features Features, env Enviro
 			Flags:           *kc.EnableDebugFlagsHandler,
 			WebSockets:      features.Enabled("ExtendWebSocketsToKubelet"),
 			SplitLogStreams: features.Enabled("PodLogsQuerySplitStreams"),
+			LogQuery:        *kc.EnableSystemLogQuery,
+			Checkpoint:      features.Enabled("ContainerCheckpoint"),
+			Flagz:           features.Enabled("ComponentFlagz"),
+			Statusz:         features.Enabled("ComponentStatusz"),
+			AllocatedPods:   features.Enabled("KubeletAllocatedPodsEndpoint"),
 		},
 	}
 	// validate reports addresses that do not parse; the zero Addr is never used then.
@@ -261,4 +270,16 @@ func pathStartsWith(path string, fields []string) bool {
 	return slices.ContainsFunc(fields, func(f string) bool {
 		return path == f || strings.HasPrefix(path, f+".")
 	})
+}
+
+func buildContainerLogs(kc *v1beta1.KubeletConfiguration) ContainerLogs {
+	size, err := resource.ParseQuantity(kc.ContainerLogMaxSize)
+	logs := ContainerLogs{
+		MaxSize: size.Value(), MaxFiles: int(*kc.ContainerLogMaxFiles), MaxWorkers: int(*kc.ContainerLogMaxWorkers),
+		MonitorInterval: kc.ContainerLogMonitorInterval.Duration,
+	}
+	if err != nil { // validate has said so
+		logs.MaxSize = -1
+	}
+	return logs
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	tracing "k8s.io/component-base/tracing/api/v1"
 	"k8s.io/kubelet/config/v1beta1"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 	Cgroup    Cgroup
 	Memory    Memory
 	Pods      Pods
+	Logs      ContainerLogs
 	Images    Images
 	DNS       DNS
 	CrashLoop CrashLoop
@@ -35,6 +37,9 @@ type Config struct {
 	Features Features
 	// Warnings are sentences to log once at start.
 	Warnings []string
+	// Flags are all flags with the values of the command line, or else their defaults; what the
+	// config file says is not in them. It is what /flagz shows.
+	Flags map[string]string
 
 	effective *v1beta1.KubeletConfiguration
 	inert     []string
@@ -81,6 +86,14 @@ type Runtime struct {
 	RequestTimeout time.Duration
 }
 
+// ContainerLogs is when the logs of containers are rotated.
+type ContainerLogs struct {
+	MaxSize         int64         // containerLogMaxSize in bytes, negative: never
+	MaxFiles        int           // containerLogMaxFiles, the one that is written included
+	MaxWorkers      int           // containerLogMaxWorkers
+	MonitorInterval time.Duration // containerLogMonitorInterval
+}
+
 // Node is about the Node object and its capacity.
 type Node struct {
 	Register              bool              // registerNode
@@ -114,6 +127,9 @@ type Cgroup struct {
 	Enforce []string
 	// SystemReserved is systemReservedCgroup, KubeReserved kubeReservedCgroup.
 	SystemReserved, KubeReserved string
+	// Runtime is --runtime-cgroups: the cgroup of the container runtime, for statistics;
+	// empty: not known.
+	Runtime string
 }
 
 // Memory is how the memory of pods is protected and limited.
@@ -135,6 +151,8 @@ type Pods struct {
 	AllowedUnsafeSysctls []string
 	// SeccompDefault is seccompDefault, or --seccomp-default.
 	SeccompDefault bool
+	// GitRepoVolumes is --enable-git-repo-volumes, which the kubelet does not have.
+	GitRepoVolumes bool
 	// IDsPerPod is userNamespaces.idsPerPod, a multiple of 65536; 0: 65536.
 	IDsPerPod int64
 }
@@ -169,8 +187,10 @@ type CrashLoop struct {
 	MaxPeriod time.Duration
 }
 
-// API limits and encodes requests to the API server.
+// API limits, encodes and authenticates requests to the API server.
 type API struct {
+	// Rotate renews the client certificate in time (rotateCertificates).
+	Rotate      bool
 	QPS         int // kubeAPIQPS: requests per second, 0: the client's default of 50
 	Burst       int // kubeAPIBurst, 0: the client's default of 100
 	ContentType string
@@ -204,6 +224,10 @@ type ServerTLS struct {
 	Curves       []int32 // tlsCurvePreferences
 	// Reload follows changes of CertFile and KeyFile (gate ReloadKubeletServerCertificateFile).
 	Reload bool
+	// Request asks the cluster for the certificate (serverTLSBootstrap).
+	Request bool
+	// DNSOnly does so too for a node without an IP (gate AllowDNSOnlyNodeCSR).
+	DNSOnly bool
 }
 
 // ServerAccess is who may use Port.
@@ -228,12 +252,19 @@ type ServerHandlers struct {
 	WebSockets bool
 	// SplitLogStreams serves stdout and stderr apart (gate PodLogsQuerySplitStreams).
 	SplitLogStreams bool
+	// LogQuery answers queries at /logs/ (enableSystemLogQuery).
+	LogQuery bool
+	// Checkpoint serves /checkpoint/, Flagz /flagz, Statusz /statusz and AllocatedPods /allocatedPods
+	// (gates ContainerCheckpoint, ComponentFlagz, ComponentStatusz, KubeletAllocatedPodsEndpoint).
+	Checkpoint, Flagz, Statusz, AllocatedPods bool
 }
 
 // Logging is the logging group without the alpha options.
 type Logging struct {
-	Format         string        // text or json
-	Verbosity      int           // --v
+	Format    string // text or json
+	Verbosity int    // --v
+	// Tracing is tracing: where spans are sent and how many; nil: nowhere.
+	Tracing        *tracing.TracingConfiguration
 	FlushFrequency time.Duration // longest time between two flushes
 }
 

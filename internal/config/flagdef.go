@@ -65,7 +65,7 @@ type pathFlags struct {
 type nodeFlags struct {
 	hostnameOverride, nodeIP, cloudProvider, runtimeCgroups string
 	labels                                                  map[string]string
-	seccompDefault                                          bool
+	seccompDefault, gitRepoVolumes                          bool
 }
 
 type credentialFlags struct{ config, binDir string }

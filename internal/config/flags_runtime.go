@@ -84,6 +84,8 @@ var tuningFlags = []flagDef{
 		bind: func(t *target) any { return &t.kc.MaxOpenFiles }},
 	{name: "protect-kernel-defaults", group: groupTuning, field: "protectKernelDefaults", usage: "fail instead of changing kernel tunables",
 		bind: func(t *target) any { return &t.kc.ProtectKernelDefaults }},
+	{name: "enable-git-repo-volumes", group: groupTuning, usage: "let pods have gitRepo volumes, cloned without running git; the kubelet has no such flag and refuses them",
+		bind: func(t *target) any { return &t.fl.node.gitRepoVolumes }},
 	{name: "volume-plugin-dir", group: groupTuning, field: "volumePluginDir", usage: "directory of flexvolume plugins",
 		bind: func(t *target) any { return &t.kc.VolumePluginDir }},
 	{name: "volume-stats-agg-period", group: groupTuning, field: "volumeStatsAggPeriod", usage: "time between two volume usage computations, negative disables them",

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -9,13 +10,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestFlagsGolden compares the flag tables with the flags of the 1.37 kubelet.
+// ownFlags are those that the kubelet does not have.
+var ownFlags = map[string]string{"enable-git-repo-volumes": "bool"}
+
+// TestFlagsGolden compares the flag tables with the flags of the 1.37 kubelet, and our own.
 func TestFlagsGolden(t *testing.T) {
 	golden, err := os.ReadFile("testdata/flags.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{}
+	want := maps.Clone(ownFlags)
 	for line := range strings.Lines(string(golden)) {
 		name, kind, _ := strings.Cut(strings.TrimSpace(line), " ")
 		want[name] = kind
@@ -137,5 +141,19 @@ func TestOldFlagsWarn(t *testing.T) {
 		if strings.Contains(name, "pod-infra") {
 			t.Errorf("%s is reported twice", name)
 		}
+	}
+}
+
+// TestFlagsAreShown: what the command line says, and not what the file does.
+func TestFlagsAreShown(t *testing.T) {
+	files := map[string]string{"/c.yaml": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 7\nregistryBurst: 9\n"}
+	cfg := mustParse(t, files, "--config=/c.yaml", "--registry-burst=8", "--pod-infra-container-image=old")
+	for name, want := range map[string]string{"config": "/c.yaml", "max-pods": "110", "registry-burst": "8", "kubeconfig": ""} {
+		if got, ok := cfg.Flags[name]; got != want || !ok {
+			t.Errorf("--%s is %q (%v), want %q", name, got, ok, want)
+		}
+	}
+	if got, ok := cfg.Flags["pod-infra-container-image"]; ok {
+		t.Errorf("a flag that is gone is %q", got)
 	}
 }

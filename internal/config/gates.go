@@ -67,6 +67,27 @@ func (f Features) All() map[string]bool {
 	return all
 }
 
+// Each calls yield for every gate, with its stage as the metrics of Kubernetes name
+// it ("ALPHA", "BETA", "DEPRECATED", and nothing for GA).
+func (f Features) Each(yield func(name, stage string, on bool)) {
+	for _, g := range gateTable {
+		yield(g.name, g.stage.label(), f.Enabled(g.name))
+	}
+}
+
+func (s stage) label() string {
+	switch s {
+	case stageAlpha:
+		return "ALPHA"
+	case stageBeta:
+		return "BETA"
+	case stageDeprecated:
+		return "DEPRECATED"
+	case stageGA:
+	}
+	return ""
+}
+
 // mergeGates returns base with the keys of over on top.
 func mergeGates(base, over map[string]bool) map[string]bool {
 	if len(base) == 0 {

@@ -13,9 +13,10 @@ import (
 // of the agent starts to use a field, its name moves here; nothing else has to change.
 var workingFields = []string{
 	"address", "allowedUnsafeSysctls", "authentication", "authorization", "cgroupDriver", "cgroupRoot", "cgroupsPerQOS", "clusterDNS", "clusterDomain",
+	"containerLogMaxFiles", "containerLogMaxSize", "containerLogMaxWorkers", "containerLogMonitorInterval",
 	"containerRuntimeEndpoint", "contentType", "cpuCFSQuota", "cpuCFSQuotaPeriod", "crashLoopBackOff", "enableContentionProfiling",
 	"enableDebugFlagsHandler", "enableDebuggingHandlers", "enableProfilingHandler", "enableServer",
-	"enableSystemLogHandler", "enforceNodeAllocatable", "eventBurst", "eventRecordQPS",
+	"enableSystemLogHandler", "enableSystemLogQuery", "enforceNodeAllocatable", "eventBurst", "eventRecordQPS",
 	"failCgroupV1", "failSwapOn", "featureGates", "fileCheckFrequency", "healthzBindAddress",
 	"healthzPort", "imagePullCredentialsVerificationPolicy", "imageServiceEndpoint", "kubeAPIBurst", "kubeAPIQPS", "kubeReserved",
 	"kubeReservedCgroup",
@@ -23,21 +24,20 @@ var workingFields = []string{
 	"memoryReservationPolicy", "memorySwap.swapBehavior", "memoryThrottlingFactor", "mergeDefaultEvictionSettings", "nodeLeaseDurationSeconds", "nodeStatusMaxImages",
 	"nodeStatusReportFrequency", "nodeStatusUpdateFrequency", "oomScoreAdj", "podLogsDir",
 	"podPidsLimit", "podsPerCore", "port", "preloadedImagesVerificationAllowlist", "providerID", "readOnlyPort", "registerNode", "registerWithTaints", "registryBurst",
-	"registryPullQPS", "resolvConf", "runtimeRequestTimeout", "seccompDefault", "serializeImagePulls",
+	"registryPullQPS", "resolvConf", "rotateCertificates", "runtimeRequestTimeout", "seccompDefault", "serializeImagePulls", "serverTLSBootstrap",
 	"singleProcessOOMKill", "staticPodPath", "systemReserved", "systemReservedCgroup", "tlsCertFile", "tlsCipherSuites", "tlsCurvePreferences",
-	"tlsMinVersion", "tlsPrivateKeyFile", "userNamespaces",
+	"tlsMinVersion", "tlsPrivateKeyFile", "tracing", "userNamespaces", "volumeStatsAggPeriod",
 }
 
 // partialFields act in part; the text says which part is missing.
 var partialFields = map[string]string{
-	"evictionHard":       "it only reduces allocatable, no pod is evicted yet",
-	"serverTLSBootstrap": "a self-signed certificate is served as long as certificates cannot be requested",
+	"evictionHard": "it only reduces allocatable, no pod is evicted yet",
 }
 
 // workingFlags are the flags without a field that this version acts on.
 var workingFlags = []string{
-	"cert-dir", "config", "config-dir", "help", "hostname-override", "image-credential-provider-bin-dir",
-	"image-credential-provider-config", "kubeconfig", "node-ip", "node-labels", "root-dir", "seccomp-default", "version",
+	"bootstrap-kubeconfig", "cert-dir", "config", "config-dir", "enable-git-repo-volumes", "help", "hostname-override", "image-credential-provider-bin-dir",
+	"image-credential-provider-config", "kubeconfig", "node-ip", "node-labels", "root-dir", "runtime-cgroups", "seccomp-default", "version",
 }
 
 // reportedFlags are ignored by intention and have a warning of their own.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 	"k8s.io/kubelet/config/v1beta1"
@@ -33,6 +34,7 @@ func Parse(args []string, env Environment) (*Config, error) {
 	if err := parseArgs(fs, args); err != nil {
 		return nil, err
 	}
+	values := flagValuesOf(fs)
 	switch {
 	case first.fl.help:
 		return nil, help()
@@ -57,8 +59,21 @@ func Parse(args []string, env Environment) (*Config, error) {
 		return nil, err
 	}
 	cfg.inert = inert(kc, base, fs)
+	cfg.Flags = values
 	cfg.Warnings = append(startWarnings(fs, fl, kc), cfg.Warnings...)
 	return cfg, nil
+}
+
+// flagValuesOf returns all flags with their values, but those that are only there to be told
+// that they are gone.
+func flagValuesOf(fs *pflag.FlagSet) map[string]string {
+	values := map[string]string{}
+	fs.VisitAll(func(f *pflag.Flag) {
+		if !slices.Contains(reportedFlags, f.Name) {
+			values[f.Name] = f.Value.String()
+		}
+	})
+	return values
 }
 
 func help() error {

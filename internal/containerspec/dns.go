@@ -18,7 +18,18 @@ const (
 
 // dnsConfig builds a pod's resolv.conf. What exceeds the limits is dropped.
 func dnsConfig(p *corev1.Pod, node *Node) *runtimeapi.DNSConfig {
-	out := &runtimeapi.DNSConfig{}
+	fit := WantedDNS(p, node).Fit()
+	return &runtimeapi.DNSConfig{Servers: fit.Servers, Searches: fit.Searches, Options: fit.Options}
+}
+
+// MissesClusterDNS reports whether the pod wants the DNS of a cluster that has none.
+func MissesClusterDNS(p *corev1.Pod, node *Node) bool {
+	return clusterPolicy(p) && len(node.ClusterDNS) == 0
+}
+
+// WantedDNS is what a pod's resolv.conf would say if there were no limits.
+func WantedDNS(p *corev1.Pod, node *Node) DNS {
+	var out DNS
 	switch {
 	case p.Spec.DNSPolicy == corev1.DNSNone:
 	case clusterPolicy(p) && len(node.ClusterDNS) > 0:
@@ -38,11 +49,13 @@ func dnsConfig(p *corev1.Pod, node *Node) *runtimeapi.DNSConfig {
 		out.Searches = unique(out.Searches, c.Searches)
 		out.Options = mergeOptions(out.Options, c.Options)
 	}
-	if len(out.Servers) > maxNameservers {
-		out.Servers = out.Servers[:maxNameservers]
-	}
-	out.Searches = fitSearches(out.Searches)
 	return out
+}
+
+// Fit leaves out what is more than a resolver takes.
+func (d DNS) Fit() DNS {
+	d.Servers, d.Searches = d.Servers[:min(len(d.Servers), maxNameservers)], fitSearches(d.Searches)
+	return d
 }
 
 // clusterPolicy reports whether the pod asks the cluster's DNS first. An

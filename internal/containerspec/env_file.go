@@ -29,7 +29,7 @@ func fileValue(req *pod.ContainerRequest, ref *corev1.FileKeySelector) (value st
 	switch {
 	case err != nil:
 		return "", false, &pod.Failure{
-			Reason: reasonContainer, Message: "couldn't parse env file",
+			Reason: pod.ReasonContainerConfig, Message: "couldn't parse env file",
 			Err: fmt.Errorf("read variable %q from %q of volume %q: %w", ref.Key, ref.Path, ref.VolumeName, err),
 		}
 	case value != "":

@@ -18,8 +18,9 @@ func References(_ *corev1.Pod, c *corev1.Container) (configMaps, secrets []strin
 	return found.sorted()
 }
 
-// ReferencesOf returns what [References] does for all containers of a pod,
-// init and ephemeral ones included.
+// ReferencesOf returns the names of all ConfigMaps and Secrets that a pod refers to:
+// for the variables of all its containers, init and ephemeral ones included, for
+// its volumes and for pulling its images.
 func ReferencesOf(p *corev1.Pod) (configMaps, secrets []string) {
 	found := newReferences()
 	for _, c := range pod.Containers(p) {
@@ -27,6 +28,9 @@ func ReferencesOf(p *corev1.Pod) (configMaps, secrets []string) {
 	}
 	for _, name := range PullSecrets(p) {
 		found.secrets[name] = struct{}{}
+	}
+	for i := range p.Spec.Volumes {
+		found.addVolume(&p.Spec.Volumes[i])
 	}
 	return found.sorted()
 }
@@ -64,6 +68,24 @@ func (r references) add(c *corev1.Container) {
 			r.configMaps[from.ConfigMapKeyRef.Name] = struct{}{}
 		case from.SecretKeyRef != nil:
 			r.secrets[from.SecretKeyRef.Name] = struct{}{}
+		}
+	}
+}
+
+func (r references) addVolume(v *corev1.Volume) {
+	switch {
+	case v.ConfigMap != nil:
+		r.configMaps[v.ConfigMap.Name] = struct{}{}
+	case v.Secret != nil:
+		r.secrets[v.Secret.SecretName] = struct{}{}
+	case v.Projected != nil:
+		for _, from := range v.Projected.Sources {
+			switch {
+			case from.ConfigMap != nil:
+				r.configMaps[from.ConfigMap.Name] = struct{}{}
+			case from.Secret != nil:
+				r.secrets[from.Secret.Name] = struct{}{}
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package containerspec
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,20 +19,16 @@ func fieldValue(p *corev1.Pod, ref *corev1.ObjectFieldSelector, env *pod.Environ
 	if ref.APIVersion != "v1" {
 		return "", configFailure("unsupported pod version: %s", ref.APIVersion)
 	}
-	if field, key, ok := subscript(ref.FieldPath); ok {
-		return keyValue(p, ref.FieldPath, field, key)
+	text, known, err := MetadataField(p, ref.FieldPath)
+	switch {
+	case err != nil:
+		return "", configFailure("%v", err)
+	case known:
+		return text, nil
+	case HasSubscript(ref.FieldPath):
+		return "", configFailure("field label does not support subscript: %s", ref.FieldPath)
 	}
 	switch ref.FieldPath {
-	case "metadata.name":
-		return p.Name, nil
-	case "metadata.namespace":
-		return p.Namespace, nil
-	case "metadata.uid":
-		return string(p.UID), nil
-	case "metadata.labels":
-		return formatMap(p.Labels), nil
-	case "metadata.annotations":
-		return formatMap(p.Annotations), nil
 	case "spec.nodeName", "spec.host": // the latter is what clients of old said
 		return p.Spec.NodeName, nil
 	case "spec.serviceAccountName":
@@ -49,20 +46,43 @@ func fieldValue(p *corev1.Pod, ref *corev1.ObjectFieldSelector, env *pod.Environ
 	return "", configFailure("field label not supported: %s", ref.FieldPath)
 }
 
-// keyValue is one label or annotation; one that the pod does not have is empty.
-func keyValue(p *corev1.Pod, path, field, key string) (string, error) {
-	values, name := p.Labels, key
-	switch field {
-	case "metadata.labels":
-	case "metadata.annotations":
-		values, name = p.Annotations, strings.ToLower(key)
+// MetadataField is the text of one of the pod's own fields that may be shown both in
+// variables and in volumes; not known: it is another field. A label or annotation
+// that the pod does not have is empty.
+func MetadataField(p *corev1.Pod, path string) (text string, known bool, err error) {
+	field, key, one := subscript(path)
+	switch {
+	case one && field == "metadata.labels":
+		text, err = keyValue(p.Labels, path, key, key)
+	case one && field == "metadata.annotations":
+		text, err = keyValue(p.Annotations, path, key, strings.ToLower(key))
+	case path == "metadata.name":
+		text = p.Name
+	case path == "metadata.namespace":
+		text = p.Namespace
+	case path == "metadata.uid":
+		text = string(p.UID)
+	case path == "metadata.labels":
+		text = formatMap(p.Labels)
+	case path == "metadata.annotations":
+		text = formatMap(p.Annotations)
 	default:
-		return "", configFailure("field label does not support subscript: %s", path)
+		return "", false, nil
 	}
-	if errs := validation.IsQualifiedName(name); len(errs) > 0 {
-		return "", configFailure("invalid key subscript in %s: %s", path, strings.Join(errs, ";"))
+	return text, true, err
+}
+
+func keyValue(values map[string]string, path, key, qualified string) (string, error) {
+	if errs := validation.IsQualifiedName(qualified); len(errs) > 0 {
+		return "", fmt.Errorf("invalid key subscript in %s: %s", path, strings.Join(errs, ";"))
 	}
 	return values[key], nil
+}
+
+// HasSubscript reports whether a field path asks for one key of a field: field['key'].
+func HasSubscript(path string) bool {
+	_, _, ok := subscript(path)
+	return ok
 }
 
 // subscript takes field['key'] apart; the key may be empty and have brackets.

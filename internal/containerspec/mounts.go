@@ -88,7 +88,7 @@ func SubPaths(req pod.ContainerRequest, node Node) ([]pod.SubPath, error) {
 			return nil, err
 		}
 		if v := req.Volumes[m.Name]; path != "" && v.HostPath != "" {
-			wanted = append(wanted, pod.SubPath{Index: i, Volume: m.Name, HostPath: v.HostPath, Path: path})
+			wanted = append(wanted, pod.SubPath{Index: i, Volume: m.Name, HostPath: v.HostPath, Persistent: v.Persistent, Path: path})
 		}
 	}
 	return wanted, nil

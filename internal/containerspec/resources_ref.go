@@ -1,6 +1,7 @@
 package containerspec
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -21,6 +22,22 @@ func resourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceField
 			return "", configFailure("container %s not found", ref.ContainerName)
 		}
 	}
+	text, err := ResourceField(c, ref, func(name corev1.ResourceName, unset resource.Quantity) resource.Quantity {
+		if !defaulted {
+			return unset
+		}
+		return upperBound(p, name, unset, allocatable)
+	})
+	if err != nil {
+		return "", configFailure("%v", err)
+	}
+	return text, nil
+}
+
+// ResourceField is a container's request or limit in units of the divisor, rounded up.
+// A request that is not set is zero; instead says what stands for a limit of CPU,
+// memory or ephemeral storage that is not set.
+func ResourceField(c *corev1.Container, ref *corev1.ResourceFieldSelector, instead func(name corev1.ResourceName, unset resource.Quantity) resource.Quantity) (string, error) {
 	kind, word, _ := strings.Cut(ref.Resource, ".")
 	name := corev1.ResourceName(word)
 	huge := strings.HasPrefix(word, corev1.ResourceHugePagesPrefix)
@@ -28,7 +45,7 @@ func resourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceField
 	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
 	default:
 		if !huge {
-			return "", configFailure("unsupported container resource : %s", ref.Resource)
+			return "", fmt.Errorf("unsupported container resource : %s", ref.Resource)
 		}
 	}
 	var q resource.Quantity
@@ -37,11 +54,11 @@ func resourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceField
 		q = c.Resources.Requests[name]
 	case "limits":
 		q = c.Resources.Limits[name]
-		if q.IsZero() && defaulted && !huge { // huge pages are never overcommitted
-			q = upperBound(p, name, q, allocatable)
+		if q.IsZero() && !huge { // huge pages are never overcommitted
+			q = instead(name, q)
 		}
 	default:
-		return "", configFailure("unsupported container resource : %s", ref.Resource)
+		return "", fmt.Errorf("unsupported container resource : %s", ref.Resource)
 	}
 	return strconv.FormatInt(divide(&q, ref.Divisor, name == corev1.ResourceCPU), 10), nil
 }

@@ -43,7 +43,7 @@ func UpdatedSandbox(p *corev1.Pod, l pod.CgroupLimits, node Node) (overhead, res
 		l.CPUQuota = max(l.CPUQuota-Quota(cpu, time.Duration(l.CPUPeriod)*time.Microsecond), minQuota)
 	}
 	if l.CPUShares > 0 && cpu != 0 {
-		l.CPUShares = Shares(milliOf(l.CPUShares) - cpu)
+		l.CPUShares = Shares(MilliCPU(l.CPUShares) - cpu)
 	}
 	if l.Memory > 0 {
 		l.Memory = max(l.Memory-max(memory, 0), 0)
@@ -53,8 +53,8 @@ func UpdatedSandbox(p *corev1.Pod, l pod.CgroupLimits, node Node) (overhead, res
 	}
 }
 
-// milliOf is the CPU that shares stand for, in thousandths and rounded up.
-func milliOf(shares int64) int64 {
+// MilliCPU is the CPU that shares stand for, in thousandths and rounded up.
+func MilliCPU(shares int64) int64 {
 	return (min(shares, maxShares)*milliPerCPU + sharesPerCPU - 1) / sharesPerCPU
 }
 

@@ -42,6 +42,7 @@ func containerSecurity(req *pod.ContainerRequest, node *Node) (*runtimeapi.Linux
 			return nil, configFailure("%v", err)
 		}
 	}
+	out.SupplementalGroups = append(out.SupplementalGroups, volumeGroups(req.Volumes)...)
 	if own != nil {
 		overrideSecurity(out, own)
 	}
@@ -125,6 +126,18 @@ func groups(sc *corev1.PodSecurityContext) ([]int64, runtimeapi.SupplementalGrou
 		return nil, 0, fmt.Errorf("unsupported supplementalGroupsPolicy: %s", *sc.SupplementalGroupsPolicy)
 	}
 	return all, runtimeapi.SupplementalGroupsPolicy(v), nil
+}
+
+// volumeGroups are those that the pod's volumes bring with them.
+func volumeGroups(volumes pod.Volumes) []int64 {
+	var all []int64
+	for _, v := range volumes {
+		if v.Group != 0 && !slices.Contains(all, v.Group) {
+			all = append(all, v.Group)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // seccomp is the container's profile, or the pod's, or the node's default.

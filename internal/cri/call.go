@@ -19,7 +19,6 @@ const (
 	reasonCreateSandbox   = "CreatePodSandboxError"
 	reasonKillSandbox     = "KillPodSandboxError"
 	reasonRemoveSandbox   = "RemovePodSandboxError"
-	reasonConfig          = "CreateContainerConfigError"
 	reasonCreateContainer = "CreateContainerError"
 	reasonRunContainer    = "RunContainerError"
 	reasonKillContainer   = "KillContainerError"

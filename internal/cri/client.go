@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -42,6 +45,10 @@ type Config struct {
 	// Observe, if set, hears of every call to the runtime: the kubelet's
 	// operation name ("run_podsandbox"), how long it took and how it ended.
 	Observe func(operation string, took time.Duration, err error)
+	// Tracing, if set, gets a span of every call to the runtime.
+	Tracing trace.TracerProvider
+	// Event, if set, hears how long each event took from the runtime to here.
+	Event func(age time.Duration)
 	// ReadMessage reads the file on the node that a container had at its
 	// terminationMessagePath; a missing one is empty. TailLog reads the end of a
 	// container's log. Both are asked when a container has ended, with paths that
@@ -64,13 +71,13 @@ type Client struct {
 // New returns a client of the runtime at the configured endpoint. It connects
 // when it is used, so a runtime that is not up yet is no error here.
 func New(cfg Config, log *zap.Logger) (*Client, error) {
-	rt, err := connect(cfg.RuntimeEndpoint, log)
+	rt, err := connect(cfg.RuntimeEndpoint, cfg.Tracing, log)
 	if err != nil {
 		return nil, err
 	}
 	img := rt
 	if cfg.ImageEndpoint != "" && cfg.ImageEndpoint != cfg.RuntimeEndpoint {
-		if img, err = connect(cfg.ImageEndpoint, log); err != nil {
+		if img, err = connect(cfg.ImageEndpoint, cfg.Tracing, log); err != nil {
 			return nil, errors.Join(err, rt.Close())
 		}
 	}
@@ -93,6 +100,9 @@ func NewWithConns(rt, img grpc.ClientConnInterface, cfg Config, log *zap.Logger)
 	if cfg.Observe == nil {
 		cfg.Observe = func(string, time.Duration, error) {}
 	}
+	if cfg.Event == nil {
+		cfg.Event = func(time.Duration) {}
+	}
 	return &Client{
 		cfg: cfg, log: log,
 		runtime: runtimeapi.NewRuntimeServiceClient(rt),
@@ -109,7 +119,7 @@ func (c *Client) Close() error {
 	return errors.Join(errs...)
 }
 
-func connect(endpoint string, log *zap.Logger) (*grpc.ClientConn, error) {
+func connect(endpoint string, tracing trace.TracerProvider, log *zap.Logger) (*grpc.ClientConn, error) {
 	target, err := targetOf(endpoint)
 	if err != nil {
 		return nil, err
@@ -117,7 +127,7 @@ func connect(endpoint string, log *zap.Logger) (*grpc.ClientConn, error) {
 	if !strings.Contains(endpoint, "://") {
 		log.Warn("containerRuntimeEndpoint has no scheme; use the full URL", zap.String("endpoint", endpoint), zap.String("use", "unix://"+endpoint))
 	}
-	conn, err := grpc.NewClient(target,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithAuthority("localhost"),
 		grpc.WithNoProxy(),
@@ -126,7 +136,13 @@ func connect(endpoint string, log *zap.Logger) (*grpc.ClientConn, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: baseReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
 			MinConnectTimeout: dialTimeout,
-		}))
+		}),
+	}
+	if tracing != nil {
+		options = append(options, grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+			otelgrpc.WithTracerProvider(tracing), otelgrpc.WithPropagators(propagation.TraceContext{}))))
+	}
+	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return nil, fmt.Errorf("use container runtime endpoint %q: %w", endpoint, err)
 	}

@@ -25,7 +25,7 @@ func (c *Client) CreateContainer(ctx context.Context, req pod.ContainerRequest) 
 	}
 	sandbox, err := containerspec.Sandbox(req.Sandbox, node)
 	if err != nil {
-		return "", failPlain(reasonConfig, err)
+		return "", failPlain(pod.ReasonContainerConfig, err)
 	}
 	if err := c.imageUser(ctx, cfg, req); err != nil {
 		return "", err
@@ -50,7 +50,7 @@ func (c *Client) imageUser(ctx context.Context, cfg *runtimeapi.ContainerConfig,
 	if containerspec.NeedsImageUser(cfg) {
 		resp, err := c.imageStatus(ctx, cfg.GetImage().GetImage())
 		if err != nil {
-			return failPlain(reasonConfig, err)
+			return failPlain(pod.ReasonContainerConfig, err)
 		}
 		if uid := resp.GetUid(); uid != nil {
 			user.UID = &uid.Value
@@ -112,6 +112,17 @@ func (c *Client) StopContainer(ctx context.Context, id string, grace time.Durati
 		&runtimeapi.StopContainerRequest{ContainerId: id, Timeout: seconds})
 	if err != nil && !isNotFound(err) {
 		return fail(reasonKillContainer, fmt.Errorf("stop container %s: %w", id, err))
+	}
+	return nil
+}
+
+// ReopenContainerLog lets a running container write to a new file at the path of its
+// log, whose old file was renamed. The old one may get the end of a line afterwards.
+func (c *Client) ReopenContainerLog(ctx context.Context, id string) error {
+	_, err := call(ctx, c, "reopen_container_log", c.cfg.RequestTimeout, c.runtime.ReopenContainerLog,
+		&runtimeapi.ReopenContainerLogRequest{ContainerId: id})
+	if err != nil {
+		return fmt.Errorf("reopen the log of container %s: %w", id, err)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ func (c *Client) Events(ctx context.Context, f func(pod.Hint)) error {
 		if err != nil {
 			return c.streamError(err)
 		}
+		c.cfg.Event(time.Since(time.Unix(0, ev.GetCreatedAt())))
 		f(pod.Hint{UID: uidOf(ev), Why: whyOf(ev)})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
+	"nodeagent.dev/nodeagent/internal/containerspec"
 	"nodeagent.dev/nodeagent/internal/cri"
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/test/fakecri"
@@ -21,10 +22,13 @@ func TestWhatAnEndedContainerSaid(t *testing.T) {
 		r.no(err)
 		var read []string
 		c := cri.NewWithConns(conn, conn, cri.Config{
+			Node:        func() containerspec.Node { return containerspec.Node{LogRoot: "/logs"} },
 			ReadMessage: func(path string) (string, error) { read = append(read, path); return "", nil },
 			TailLog:     func(path string) (string, error) { read = append(read, path); return "panic: why", nil },
 		}, zap.NewNop())
-		req := containerRequest(r.sandbox(), 0)
+		sandbox, err := c.CreateSandbox(r.t.Context(), pod.SandboxRequest{Pod: thePod()})
+		r.no(err)
+		req := containerRequest(sandbox, 0)
 		req.TerminationLog = "/root-dir/pods/uid-p/containers/c/0a1b2c3d"
 		req.Container.TerminationMessagePath = "/dev/termination-log"
 		req.Container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
@@ -47,7 +51,7 @@ func TestWhatAnEndedContainerSaid(t *testing.T) {
 				t.Errorf("ended: %+v", k)
 			}
 		}
-		if want := []string{req.TerminationLog, "c/0.log"}; !slices.Equal(read, want) {
+		if want := []string{req.TerminationLog, "/logs/ns_p_uid-p/c/0.log"}; !slices.Equal(read, want) {
 			t.Errorf("read %v, want %v", read, want)
 		}
 		r.no(errors.Join(c.Close(), conn.Close()))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -64,6 +65,10 @@ func (c *Client) PortForward(ctx context.Context, sandboxID string, ports []int3
 	return streamURL("port-forward", resp.GetUrl())
 }
 
+// errExited counts a command that ended with another code than 0 as a failed call,
+// as the kubelet's figures do.
+var errExited = errors.New("the command has failed")
+
 // ExecSync runs a command in a container and returns when it has ended. Zero
 // timeout leaves the end to ctx. That the command failed is no error, see
 // [pod.ExecResult].
@@ -73,9 +78,15 @@ func (c *Client) ExecSync(ctx context.Context, id string, command []string, time
 		limit += c.cfg.RequestTimeout // the runtime ends it, we only do not wait for ever
 	}
 	seconds := int64((timeout + time.Second - 1) / time.Second)
-	resp, err := call(ctx, c, "exec_sync", limit, c.runtime.ExecSync,
-		&runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: command, Timeout: seconds})
-	if err != nil {
+	var resp *runtimeapi.ExecSyncResponse
+	_, err := call(ctx, c, "exec_sync", limit, func(ctx context.Context, req *runtimeapi.ExecSyncRequest, opts ...grpc.CallOption) (*runtimeapi.ExecSyncResponse, error) {
+		var err error
+		if resp, err = c.runtime.ExecSync(ctx, req, opts...); err == nil && resp.GetExitCode() != 0 {
+			err = errExited
+		}
+		return resp, err
+	}, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: command, Timeout: seconds})
+	if err != nil && !errors.Is(err, errExited) {
 		return pod.ExecResult{}, err
 	}
 	return pod.ExecResult{Stdout: resp.GetStdout(), Stderr: resp.GetStderr(), ExitCode: resp.GetExitCode()}, nil

@@ -19,10 +19,6 @@ const (
 	dirMode  = 0o750
 	fileMode = 0o644 // anybody in the container reads it
 	nodeFile = "/etc/hosts"
-
-	// reason is what users see of a container whose file cannot be made (kubelet:
-	// kuberuntime_container.go).
-	reason = "CreateContainerConfigError"
 )
 
 // ErrNotAHostsFile tells that something else is where a pod's hosts file or a
@@ -80,7 +76,7 @@ func (f *Files) Ensure(p *corev1.Pod, podIPs []string, hostname, hostDomain stri
 }
 
 func failure(name string, err error) error {
-	return &pod.Failure{Reason: reason, Message: fmt.Sprintf("making the hosts file of pod %q: %v", name, err), Err: err}
+	return &pod.Failure{Reason: pod.ReasonContainerConfig, Message: fmt.Sprintf("making the hosts file of pod %q: %v", name, err), Err: err}
 }
 
 func (f *Files) content(p *corev1.Pod, podIPs []string, hostname, hostDomain string) (string, error) {

@@ -24,6 +24,8 @@ type Config struct {
 	Keyring Keyring
 	// Records decides who may use images that are there; nil: everybody may.
 	Records Records
+	// Hooks are told what is counted.
+	Hooks Hooks
 	// Events takes what users are told beside the results of [Puller.Ensure]; nil:
 	// nothing.
 	Events Events

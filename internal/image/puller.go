@@ -35,6 +35,7 @@ func New(cfg Config, service Service, log *zap.Logger) (*Puller, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	cfg.Hooks = cfg.Hooks.withDefaults()
 	return &Puller{cfg: cfg, service: service, log: log, pulls: flights{limits: cfg.limits(), flying: map[key]*flight{}}}, nil
 }
 
@@ -46,6 +47,9 @@ type want struct {
 	policy      corev1.PullPolicy
 	// credentials are looked up once, by the first who asks.
 	credentials func() ([]Credential, error)
+	// there and pull are whether the image was there and has to be pulled; nil: it
+	// was not found out.
+	there, pull *bool
 }
 
 // Ensure makes the container's image present as its pull policy says. It returns
@@ -64,10 +68,15 @@ func (p *Puller) Ensure(ctx context.Context, req pod.ImageRequest) (pod.ImageRes
 		}
 		return p.cfg.Keyring.For(ctx, w.pod, w.name) //nolint:wrapcheck // users read it
 	})
+	defer func() { p.cfg.Hooks.Ensured(w.policy, w.there, w.pull) }()
 	if w.policy != corev1.PullAlways {
 		if res, done, err := p.present(ctx, &w); done || err != nil {
 			return res, p.settle(ctx, &w, err)
 		}
+	}
+	if w.pull == nil { // nobody looked whether it is there
+		must := true
+		w.pull = &must
 	}
 	res, err := p.fetch(ctx, req, &w)
 	if err == nil {
@@ -98,6 +107,7 @@ func (p *Puller) present(ctx context.Context, w *want) (res pod.ImageResult, don
 			return res, false, pullFailed(w.image, err)
 		}
 	}
+	w.there, w.pull = &there, &pull
 	switch {
 	case !pull:
 		return pod.ImageResult{Image: pod.Image{Name: w.name, Ref: ref, UserSpecified: w.image}, Size: size}, true, nil
@@ -120,6 +130,7 @@ func (p *Puller) fetch(ctx context.Context, req pod.ImageRequest, w *want) (pod.
 	if req.Pulling != nil {
 		req.Pulling()
 	}
+	p.cfg.Hooks.Pulling(w.pod.UID)
 	var mine bool // whether this call's pull is the one that all wait for
 	asked := time.Now()
 	got, err := p.pulls.join(ctx, k, func(ctx context.Context) (pulled, error) {
@@ -132,8 +143,10 @@ func (p *Puller) fetch(ctx context.Context, req pod.ImageRequest, w *want) (pod.
 	if by := sourceOf(credentials, got.used); !mine && p.cfg.Records != nil {
 		p.cfg.Records.Add(w.image, got.ref, by)
 	}
+	waited := time.Since(asked)
+	p.cfg.Hooks.Pulled(w.pod.UID, waited, got.size)
 	return pod.ImageResult{Image: pod.Image{Name: w.name, Ref: got.ref, UserSpecified: w.image}, Pulled: true,
-		Size: got.size, Took: got.took, Waited: time.Since(asked)}, nil
+		Size: got.size, Took: got.took, Waited: waited}, nil
 }
 
 // pull is one pull, for whoever waits for it.

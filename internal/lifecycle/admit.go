@@ -8,20 +8,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"nodeagent.dev/nodeagent/internal/admission"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // admitAgain is how often pods that wait for others to go, or for a node that is
 // not known yet, are looked at when nothing happens.
 const admitAgain = time.Second
-
-// What becomes of pods that have to go so that a critical one can come. The words
-// are the kubelet's.
-const (
-	preempting         = "Preempting"
-	preemptMessage     = "Preempted in order to admit critical pod"
-	preemptDisturbance = "Pod was preempted by Kubelet to accommodate a critical pod."
-)
 
 // admit decides about pods that are not on the node yet, the oldest first, and
 // launches those that are decided on. One that the node does not take gets a
@@ -37,7 +30,7 @@ func (s *Supervisor) admit(ctx context.Context, fresh []pod.Spec, now time.Time)
 			switch {
 			case said.Later:
 				s.undecided = true
-				s.preempt(said.Preempt, now)
+				s.preempt(said.Preempt, said.Short, now)
 				continue
 			case said.Pod == nil:
 				a.stop = &pod.Stop{Reason: said.Reason, Message: said.Message, Event: said.Event, Refused: true,
@@ -51,16 +44,19 @@ func (s *Supervisor) admit(ctx context.Context, fresh []pod.Spec, now time.Time)
 	}
 }
 
-// preempt ends pods to make room.
-func (s *Supervisor) preempt(victims []*corev1.Pod, now time.Time) {
+// preempt ends pods to make room for one that is short of a resource.
+func (s *Supervisor) preempt(victims []*corev1.Pod, short corev1.ResourceName, now time.Time) {
 	for _, p := range victims {
 		e := s.workers[p.UID]
 		if e == nil || e.stop != nil {
 			continue
 		}
-		e.stop = e.stop.Merge(&pod.Stop{Reason: preempting, Message: preemptMessage, Event: preemptMessage, Disruption: preemptDisturbance,
-			Phase: corev1.PodFailed, Deadline: now.Add(pod.Grace(p))})
+		e.stop = e.stop.Merge(&pod.Stop{Reason: admission.PreemptReason, Message: admission.PreemptMessage,
+			Event: admission.PreemptMessage, Disruption: admission.PreemptDisruptionMessage, Phase: corev1.PodFailed, Deadline: now.Add(pod.Grace(p))})
 		e.assign(assignment{spec: e.spec, resize: e.resize, stop: e.stop, gone: e.gone})
+		if h := s.deps.Hooks.Preempted; h != nil {
+			h(short)
+		}
 	}
 }
 

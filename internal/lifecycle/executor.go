@@ -88,8 +88,10 @@ func (j job) event(container string, warning bool, reason, format string, args .
 func (j job) mountVolumes(ctx context.Context) (pod.Volumes, error) {
 	vols, err := j.deps.Volumes.Mount(ctx, j.pod)
 	if err != nil {
-		if ctx.Err() == nil {
-			j.event("", true, "FailedMount", "%s", err)
+		for _, f := range pod.Failures(err) {
+			if ctx.Err() == nil {
+				j.event("", true, pod.Reason(f, "FailedMount"), "%s", f)
+			}
 		}
 		return nil, err
 	}
@@ -156,7 +158,7 @@ func (j job) resize(ctx context.Context, a plan.Resize) (pod.Actuation, error) {
 func (j job) createContainer(ctx context.Context, a plan.StartContainer) (string, error) {
 	name := a.Container.Name
 	if a.Joins != "" && a.JoinID == "" {
-		return "", &pod.Failure{Reason: "CreateContainerConfigError", Message: fmt.Sprintf("unable to find target container %s", a.Joins)}
+		return "", &pod.Failure{Reason: pod.ReasonContainerConfig, Message: fmt.Sprintf("unable to find target container %s", a.Joins)}
 	}
 	if err := j.deps.Logs.EnsureDir(j.ref, name); err != nil {
 		return "", fmt.Errorf("making the log directory of container %s: %w", name, err)

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -65,6 +66,9 @@ type Images interface {
 // Volumes sets up and takes down a pod's volumes and its directory.
 type Volumes interface {
 	Mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error)
+	// Follow says what a pod, whose volumes are mounted, has become: their content
+	// may have to follow. It does not wait for that.
+	Follow(p *corev1.Pod)
 	Unmount(ctx context.Context, ref pod.Ref) error
 }
 
@@ -121,12 +125,27 @@ type Recorder interface {
 	Event(p *corev1.Pod, container string, warning bool, reason, message string)
 }
 
-// Hooks are told what is counted; any of them may be nil.
+// Hooks are told what is counted; any of them may be nil. Every goroutine calls
+// them, and none waits for them long.
 type Hooks struct {
-	// Operation ends: the plan's verb, how long it took, and its error.
-	Operation func(verb string, took time.Duration, err error)
+	// Launched: a pod gets a worker. p is nil for one that is on the node and that
+	// nobody wants; refused is why the node does not take it, empty if it does.
+	Launched func(p *corev1.Pod, refused string)
+	// Preempted: a pod goes to make room for another, which is short of a resource.
+	Preempted func(short corev1.ResourceName)
+	// Operation ends: what was done for which pod (nil as above), how long it took,
+	// and its error.
+	Operation func(p *corev1.Pod, a plan.Action, took time.Duration, err error)
+	// Reported: what is told of a pod, what was told before, and when its worker saw
+	// it first. They are read at once and not kept.
+	Reported func(of pod.Spec, before, now *corev1.PodStatus, seen time.Time)
+	// Retired: a worker has ended, and nothing follows of its pod.
+	Retired func(uid types.UID)
 	// Ready is called once per pod with the time from first sight to Ready.
 	Ready func(p *corev1.Pod, took time.Duration)
 	// Panic counts a worker that had to be started anew.
 	Panic func()
+	// Viewed is called when there is another view of a pod, or none any more. It
+	// must not wait.
+	Viewed func(uid types.UID)
 }

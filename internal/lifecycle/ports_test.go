@@ -193,6 +193,11 @@ func (w *world) Mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error) {
 	return pod.Volumes{}, err
 }
 
+// Follow implements Volumes.
+func (w *world) Follow(p *corev1.Pod) {
+	_, _ = w.enter(w.t.Context(), "Follow", p.Name)
+}
+
 // Unmount implements Volumes.
 func (w *world) Unmount(ctx context.Context, ref pod.Ref) error {
 	_, err := w.enter(ctx, "Unmount", string(ref.UID))

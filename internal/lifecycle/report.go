@@ -41,14 +41,18 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 		return
 	}
 	w.tell(s, p.Notes)
-	before := s.prior.Conditions
+	before := s.prior
 	s.prior = podstatus.Compute(in)
-	w.tellResize(s, before, s.prior.Conditions)
+	w.tellResize(s, before.Conditions, s.prior.Conditions)
+	if h := w.deps.Hooks.Reported; h != nil {
+		h(s.spec, &before, &s.prior, s.seen)
+	}
 	if !s.gone && !s.spec.Static() { // a static pod's mirror is another object
 		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done || p.Released)
 	}
 	if !s.wasReady && ready(&s.prior) {
 		s.wasReady = true
+		s.traceReady()
 		s.note(fmt.Sprintf("ready %s after it was first seen", s.now.Sub(s.seen).Round(time.Millisecond)))
 		if h := w.deps.Hooks.Ready; h != nil {
 			h(s.spec.Pod, s.now.Sub(s.seen))
@@ -89,6 +93,9 @@ func (w *worker) publishView(s *state, p *plan.Plan) {
 	w.view.Store(v)
 	w.supersede()
 	w.superseded = next
+	if h := w.deps.Hooks.Viewed; h != nil {
+		h(w.ref.UID)
+	}
 }
 
 // supersede tells the readers of the last view to look again.

@@ -24,7 +24,7 @@ func (w *worker) tellResize(s *state, before, after []corev1.PodCondition) {
 	tell := func(p *corev1.Pod, warning bool, reason, title, trouble string, generation int64) {
 		w.deps.Events.Event(p, "", warning, reason, resizeMessage(p, title, trouble, generation))
 	}
-	was, is := findCondition(before, corev1.PodResizePending), findCondition(after, corev1.PodResizePending)
+	was, is := pod.Condition(before, corev1.PodResizePending), pod.Condition(after, corev1.PodResizePending)
 	if is != nil && (was == nil || was.Reason != is.Reason || was.ObservedGeneration != is.ObservedGeneration) {
 		reason := resizeDeferred
 		if is.Reason == corev1.PodReasonInfeasible {
@@ -36,7 +36,7 @@ func (w *worker) tellResize(s *state, before, after []corev1.PodCondition) {
 		}
 		tell(asked, true, reason, "Pod resize "+is.Reason, is.Message, is.ObservedGeneration)
 	}
-	was, is = findCondition(before, corev1.PodResizeInProgress), findCondition(after, corev1.PodResizeInProgress)
+	was, is = pod.Condition(before, corev1.PodResizeInProgress), pod.Condition(after, corev1.PodResizeInProgress)
 	switch {
 	case is == nil && was != nil && s.stop == nil:
 		tell(s.spec.Pod, false, resizeCompleted, "Pod resize completed", "", was.ObservedGeneration)
@@ -46,15 +46,6 @@ func (w *worker) tellResize(s *state, before, after []corev1.PodCondition) {
 	case is.Reason == corev1.PodReasonError && (was.Reason != is.Reason || was.Message != is.Message):
 		tell(s.spec.Pod, true, resizeError, "Pod resize error", is.Message, is.ObservedGeneration)
 	}
-}
-
-func findCondition(list []corev1.PodCondition, kind corev1.PodConditionType) *corev1.PodCondition {
-	for i := range list {
-		if list[i].Type == kind {
-			return &list[i]
-		}
-	}
-	return nil
 }
 
 // resizeMessage says what resources the containers of p have or ask for, in the

@@ -127,7 +127,7 @@ func TestResizeOfARunningPod(t *testing.T) {
 		w.want(sized("p", 200, 2))
 		synctest.Wait()
 		st := w.status("p")
-		c := findCondition(st.Conditions, corev1.PodResizeInProgress)
+		c := pod.Condition(st.Conditions, corev1.PodResizeInProgress)
 		if c == nil || c.Reason != corev1.PodReasonError || c.ObservedGeneration != 2 || st.ContainerStatuses[0].Resources.Requests.Cpu().MilliValue() != 100 ||
 			st.ContainerStatuses[0].AllocatedResources.Cpu().MilliValue() != 200 {
 			t.Errorf("while it fails: %v, %v", c, st.ContainerStatuses[0])
@@ -136,7 +136,7 @@ func TestResizeOfARunningPod(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		st = w.status("p")
-		if c := findCondition(st.Conditions, corev1.PodResizeInProgress); c != nil || st.ContainerStatuses[0].Resources.Requests.Cpu().MilliValue() != 200 || st.ContainerStatuses[0].RestartCount != 0 {
+		if c := pod.Condition(st.Conditions, corev1.PodResizeInProgress); c != nil || st.ContainerStatuses[0].Resources.Requests.Cpu().MilliValue() != 200 || st.ContainerStatuses[0].RestartCount != 0 {
 			t.Errorf("afterwards: %v, %v", c, st.ContainerStatuses[0])
 		}
 		w.wantEvents(t, "ResizeStarted ", "ResizeError ", "ResizeCompleted ")
@@ -152,14 +152,14 @@ func TestResizeDeferred(t *testing.T) {
 		synctest.Wait()
 		w.want(sized("p", 200, 2), other)
 		synctest.Wait()
-		c := findCondition(w.status("p").Conditions, corev1.PodResizePending)
+		c := pod.Condition(w.status("p").Conditions, corev1.PodResizePending)
 		if c == nil || c.Reason != corev1.PodReasonDeferred || c.ObservedGeneration != 2 || len(w.called("Resize")) != 0 {
 			t.Fatalf("without room: %v, %d resizes", c, len(w.called("Resize")))
 		}
 		w.want(sized("p", 200, 2))
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if c := findCondition(w.status("p").Conditions, corev1.PodResizePending); c != nil || len(w.called("Resize")) != 1 {
+		if c := pod.Condition(w.status("p").Conditions, corev1.PodResizePending); c != nil || len(w.called("Resize")) != 1 {
 			t.Errorf("with room: %v, %d resizes", c, len(w.called("Resize")))
 		}
 		w.wantEvents(t, "ResizeDeferred ", "ResizeStarted ", "ResizeCompleted ")
@@ -193,7 +193,7 @@ func TestPreemption(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		st := w.status("p")
-		c := findCondition(st.Conditions, corev1.DisruptionTarget)
+		c := pod.Condition(st.Conditions, corev1.DisruptionTarget)
 		if st.Phase != corev1.PodFailed || st.Reason != "Preempting" || c == nil || c.Reason != corev1.PodReasonTerminationByKubelet {
 			t.Errorf("the displaced pod: %v", st)
 		}

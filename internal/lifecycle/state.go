@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 
 	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
@@ -90,6 +91,8 @@ type story struct {
 	wasReady bool
 	told     map[plan.Note]bool
 	probed   bool // some probe was asked for
+	// start is the span of the pod's start while it lasts.
+	start trace.Span
 }
 
 // success is the last time some work went well, and on what.
@@ -284,6 +287,18 @@ func (s *state) forgive() {
 			delete(s.attempts, work)
 		}
 	}
+}
+
+// relent ends the pauses after failures whose cause may have gone: something that
+// the pod is made of has changed.
+func (s *state) relent(why string) {
+	for work, a := range s.attempts {
+		if work.Target == pod.TargetVolumes || a.Reason == pod.ReasonContainerConfig {
+			a.Again = true
+			s.attempts[work] = a
+		}
+	}
+	s.note("hint: " + why)
 }
 
 // guard takes out of the plan what was just done with success and is wanted

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +39,8 @@ type Deps struct {
 	Status      StatusSink
 	Events      Recorder
 	Hooks       Hooks
+	// Tracer, if set, is told how the time of a pod's start is spent.
+	Tracer trace.Tracer
 	// Node returns what is known of the node now; it must be cheap.
 	Node func() pod.Node
 	Log  *zap.Logger
@@ -131,7 +134,7 @@ func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 			s.orphans(ctx)
 		case h := <-in.Hints:
 			if e := s.workers[h.UID]; e != nil {
-				e.hint(h.Why)
+				e.look(h)
 			}
 		case uid := <-in.Verdicts:
 			if e := s.workers[uid]; e != nil {
@@ -264,6 +267,9 @@ func (s *Supervisor) launch(ctx context.Context, ref pod.Ref, a assignment) {
 	w := newWorker(ref, s.deps, a)
 	s.workers[ref.UID] = &entry{worker: w, asked: a.asked, spec: a.spec, resize: a.resize, stop: a.stop, gone: a.gone, refused: a.stop != nil && a.stop.Refused}
 	s.publish()
+	if h := s.deps.Hooks.Launched; h != nil {
+		h(a.spec.Pod, refusal(a.stop))
+	}
 	s.wg.Go(func() {
 		for !s.attend(ctx, w) {
 			select {
@@ -300,12 +306,18 @@ func (s *Supervisor) retire(uid types.UID) {
 	e := s.workers[uid]
 	delete(s.workers, uid)
 	s.deps.Allocations.Forget(uid)
+	if h := s.deps.Hooks.Retired; h != nil {
+		h(uid)
+	}
 	if e != nil && !e.gone {
 		s.finished[uid] = true
 	}
 	s.publish()
 	if e != nil {
 		e.supersede() // its goroutine has ended
+	}
+	if h := s.deps.Hooks.Viewed; h != nil {
+		h(uid)
 	}
 }
 
@@ -316,6 +328,14 @@ func (s *Supervisor) publish() {
 		m[uid] = e.worker
 	}
 	s.readers.Store(&m)
+}
+
+// refusal is the reason of a stop with which a pod is not taken; empty: it is.
+func refusal(stop *pod.Stop) string {
+	if stop == nil || !stop.Refused {
+		return ""
+	}
+	return stop.Reason
 }
 
 // wait lets every worker end.

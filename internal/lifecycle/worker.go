@@ -42,6 +42,7 @@ type worker struct {
 	mailbox chan assignment
 	hints   chan string
 	news    chan struct{}
+	given   chan string
 	results chan result
 	view    atomic.Pointer[pod.View]
 	// superseded ends the view that readers have now.
@@ -58,6 +59,7 @@ func newWorker(ref pod.Ref, deps *Deps, first assignment) *worker {
 		mailbox: make(chan assignment, 1),
 		hints:   make(chan string, 1),
 		news:    make(chan struct{}, 1),
+		given:   make(chan string, 1),
 		results: make(chan result),
 		current: first,
 	}
@@ -80,6 +82,18 @@ func (w *worker) hint(why string) {
 	}
 }
 
+// look passes a hint on.
+func (w *worker) look(h pod.Hint) {
+	if !h.Given {
+		w.hint(h.Why)
+		return
+	}
+	select {
+	case w.given <- h.Why:
+	default:
+	}
+}
+
 // nudge asks the worker to decide again on what its probes have come to; the
 // runtime need not be asked for that.
 func (w *worker) nudge() {
@@ -96,6 +110,7 @@ func (w *worker) run(ctx context.Context) {
 	s.Actuated = w.deps.Allocations.Actuated(w.ref.UID)
 	defer w.drain(s)
 	defer w.unwatch(s)
+	defer s.traceLeft()
 	for {
 		if s.stale {
 			w.observe(ctx, s)
@@ -151,11 +166,14 @@ func (w *worker) wait(ctx context.Context, s *state, wake time.Time) bool {
 	case a := <-w.mailbox:
 		w.current = a
 		s.accept(a)
+		w.follow(s)
 	case why := <-w.hints:
 		s.note("hint: " + why)
 		s.stale = true
 	case <-w.news:
 		s.note("hint: a probe came to another verdict")
+	case why := <-w.given:
+		s.relent(why)
 	case r := <-w.results:
 		w.settle(s, r)
 	case <-timer:
@@ -210,10 +228,12 @@ func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Acti
 	if len(s.observed.Sandboxes) > 0 {
 		j.ips = s.observed.Sandboxes[0].IPs
 	}
+	ctx, span := w.traceAction(ctx, s, a)
 	go func() {
 		defer cancel()
 		r := result{op: op}
 		defer func() { w.results <- r }()
+		defer func() { traceEnd(span, r.err) }()
 		defer func() {
 			if p := recover(); p != nil {
 				r.err = fmt.Errorf("bug: %s of %s panicked: %v", a.Verb(), a.Target(), p)
@@ -240,10 +260,20 @@ func (w *worker) probe(s *state, in *pod.Input) {
 func (w *worker) settle(s *state, r result) {
 	took := time.Since(r.op.Since)
 	if h := w.deps.Hooks.Operation; h != nil {
-		h(r.op.Verb, took, r.err)
+		h(s.spec.Pod, r.op.action, took, r.err)
 	}
 	s.end(r, took, time.Now())
 	w.noteSizes(s)
+	if _, mounted := r.op.action.(plan.MountVolumes); mounted {
+		w.follow(s)
+	}
+}
+
+// follow says to the volumes what their pod has become.
+func (w *worker) follow(s *state) {
+	if s.volumes != nil && s.spec.Pod != nil {
+		w.deps.Volumes.Follow(s.spec.Pod)
+	}
 }
 
 // noteSizes writes down what the containers were given, if that is news.

@@ -151,6 +151,9 @@ type Deps struct {
 	Pressure func() Pressure
 	// Event records an event about the node.
 	Event func(eventtype, reason, message string)
+	// Milestone, if set, hears of the steps on the way to a node that is ready, each
+	// time they are taken.
+	Milestone func(Milestone)
 	// HeartbeatFailed is called when heartbeats fail repeatedly, so that stale
 	// connections can be closed.
 	HeartbeatFailed func()

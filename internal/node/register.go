@@ -49,11 +49,13 @@ func (r *Registrar) tryRegister(ctx context.Context, f Facts) error {
 	defer cancel()
 	nodes := r.deps.Client.CoreV1().Nodes()
 	fresh := Build(&r.cfg, f, nil, time.Now())
+	r.deps.Milestone(Registering)
 	created, err := nodes.Create(ctx, fresh.Node, metav1.CreateOptions{})
 	switch {
 	case err == nil:
 		r.log.Info("registered the node", zap.String("node", r.cfg.Name))
 		r.node.Store(created)
+		r.deps.Milestone(Registered)
 		r.record(fresh.Events)
 		return nil
 	case apierrors.IsAlreadyExists(err), apierrors.IsForbidden(err):

@@ -31,6 +31,19 @@ type Registrar struct {
 	registeredOnce sync.Once
 }
 
+// Milestone is a step on the way to a node that is ready.
+type Milestone int
+
+// The milestones, in their order.
+const (
+	// Registering: the Node is about to be created.
+	Registering Milestone = iota
+	// Registered: it was; a node that was there before is not registered anew.
+	Registered
+	// Ready: the API server has been told that the node is ready.
+	Ready
+)
+
 // New returns a registrar that does nothing until Run is called.
 func New(cfg Config, deps Deps) (*Registrar, error) {
 	if err := errors.Join(cfg.validate(), deps.validate()); err != nil {
@@ -39,6 +52,9 @@ func New(cfg Config, deps Deps) (*Registrar, error) {
 	cfg.Timing = cfg.Timing.withDefaults()
 	if deps.Event == nil {
 		deps.Event = func(string, string, string) {}
+	}
+	if deps.Milestone == nil {
+		deps.Milestone = func(Milestone) {}
 	}
 	r := &Registrar{
 		cfg: cfg, deps: deps, log: deps.Log,

@@ -73,6 +73,15 @@ func (r *Registrar) hostIPs() []string {
 	return nil
 }
 
+// Addresses are the node's, as last published; nil before that. Nobody may change
+// them.
+func (r *Registrar) Addresses() []corev1.NodeAddress {
+	if n := r.node.Load(); n != nil {
+		return n.Status.Addresses
+	}
+	return nil
+}
+
 // Allocatable is what the node has for pods, as last published; nil before that.
 // Nobody may change it.
 func (r *Registrar) Allocatable() corev1.ResourceList {

@@ -115,6 +115,7 @@ func (p *poster) tryUpdate(ctx context.Context, f Facts, fresh bool) error {
 	p.tell(result)
 	changed := differ(prior, result.Node)
 	if !changed && time.Since(p.lastReport) < p.cfg.Timing.StatusReport+p.delay {
+		p.posted(result)
 		return nil
 	}
 	updated, err := p.patch(ctx, prior, result.Node)
@@ -130,8 +131,16 @@ func (p *poster) tryUpdate(ctx context.Context, f Facts, fresh bool) error {
 	p.lastReport = time.Now()
 	p.node.Store(updated)
 	p.publish()
+	p.posted(result)
 	p.recordOnce(result.Events)
 	return nil
+}
+
+// posted takes note of what the API server has.
+func (r *Registrar) posted(result Result) {
+	if result.Ready() {
+		r.deps.Milestone(Ready)
+	}
 }
 
 // recordOnce records the events of a posted status. A reboot is told once: an

@@ -1,13 +1,14 @@
-// Package objects keeps what pods of this node refer to, and the Services and
-// RuntimeClasses of the cluster, as the API server has them.
+// Package objects keeps what pods of this node refer to, and the Services,
+// RuntimeClasses and ClusterTrustBundles of the cluster, as the API server has them.
 //
 // Owns: the watches of these objects and the copies that the watches keep.
 // Consumes: list and watch of single ConfigMaps and Secrets (the node authorizer
-// allows a node no more than metadata.name=<name> of what its pods name), and of
-// the Services of all namespaces that have an address (spec.clusterIP!=None), and of
-// all RuntimeClasses.
+// allows a node no more than metadata.name=<name> of what its pods name), of the
+// Services of all namespaces that have an address (spec.clusterIP!=None), of all
+// RuntimeClasses, and of all ClusterTrustBundles while a pod wants one.
 // Publishes: [Store.ConfigMap], [Store.Secret], [Store.Services],
-// [Store.RuntimeHandler], and [Deps.Changed] for the pods that an object matters to.
+// [Store.RuntimeHandler], [Store.TrustAnchorsByName], [Store.TrustAnchorsBySigner],
+// and [Deps.Changed] for the pods that an object matters to.
 //
 //	Want, Drop ─> refs ─first, last─> Run ─> one reflector per object ─> entry ─> Changed
 //	                                    └──> one reflector of services, one of classes ─> snapshot

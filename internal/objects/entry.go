@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -91,7 +92,7 @@ func (e *entry) get(ctx context.Context) (metav1.Object, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.object == nil {
-		return nil, apierrors.NewNotFound(corev1.Resource(string(e.key.resource)), e.key.name)
+		return nil, apierrors.NewNotFound(corev1.Resource(e.key.resource.singular()), e.key.name)
 	}
 	return e.object, nil
 }
@@ -252,6 +253,10 @@ func trim(obj any) (metav1.Object, error) {
 		t.ManagedFields = nil
 		return &t, nil
 	case *nodev1.RuntimeClass:
+		t := *o
+		t.ManagedFields = nil
+		return &t, nil
+	case *certificatesv1.ClusterTrustBundle:
 		t := *o
 		t.ManagedFields = nil
 		return &t, nil

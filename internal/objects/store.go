@@ -34,6 +34,7 @@ type Store struct {
 	log      *zap.Logger
 	services *collection[*corev1.Service]
 	classes  *collection[*nodev1.RuntimeClass]
+	bundles  *bundles
 	// wake holds one hint that there is something in unstarted.
 	wake chan struct{}
 
@@ -62,6 +63,7 @@ func New(client kubernetes.Interface, deps Deps, log *zap.Logger) *Store {
 		client: client, deps: deps, log: log,
 		services:  newCollection[*corev1.Service]("services", log),
 		classes:   newCollection[*nodev1.RuntimeClass]("runtime classes", log),
+		bundles:   newBundles(log),
 		wake:      make(chan struct{}, 1),
 		pods:      map[types.UID]wants{},
 		entries:   map[key]*entry{},
@@ -83,6 +85,9 @@ func (s *Store) Run(ctx context.Context) error {
 	for {
 		for e := range maps.Keys(s.takeUnstarted()) {
 			running.Go(func() { s.watchEntry(ctx, e) })
+		}
+		if session := s.bundles.take(); session != nil {
+			running.Go(func() { s.watchBundles(ctx, session) })
 		}
 		select {
 		case <-ctx.Done():
@@ -120,6 +125,7 @@ func (s *Store) Want(uid types.UID, namespace string, configMaps, secrets []stri
 
 // Drop forgets a pod. What no other pod wants is no longer watched and known.
 func (s *Store) Drop(uid types.UID) {
+	s.bundles.want(uid, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.pods[uid]

@@ -84,11 +84,11 @@ func TestNotFoundThenMadeThenDeletedThenMadeAgain(t *testing.T) {
 		w.Want("p", "ns", []string{"a"}, []string{"s"})
 		w.expectNews("[]")
 		_, err := w.ConfigMap(t.Context(), "ns", "a")
-		if !apierrors.IsNotFound(err) || err.Error() != `configmaps "a" not found` {
+		if !apierrors.IsNotFound(err) || err.Error() != `configmap "a" not found` {
 			t.Errorf("got %v", err)
 		}
 		_, err = w.Secret(t.Context(), "ns", "s")
-		if !apierrors.IsNotFound(err) || err.Error() != `secrets "s" not found` {
+		if !apierrors.IsNotFound(err) || err.Error() != `secret "s" not found` {
 			t.Errorf("got %v", err)
 		}
 		w.srv.put(configMap("a", "1"))
@@ -96,7 +96,7 @@ func TestNotFoundThenMadeThenDeletedThenMadeAgain(t *testing.T) {
 		w.expectValue("a", "1")
 		w.srv.remove(configMap("a", ""))
 		w.expectNews("[[p]]")
-		w.expectValue("a", `configmaps "a" not found`)
+		w.expectValue("a", `configmap "a" not found`)
 		again := configMap("a", "2")
 		again.UID = "another"
 		w.srv.put(again)
@@ -235,7 +235,7 @@ func TestOutage(t *testing.T) {
 		w.expectValue("a", "2")
 		w.expectValue("same", "1")
 		w.expectValue("new", "1")
-		w.expectValue("gone", `configmaps "gone" not found`)
+		w.expectValue("gone", `configmap "gone" not found`)
 		if n := w.logs.FilterField(zap.String("what", "configmap ns/a")).Len(); n > 1 {
 			t.Errorf("said %d times", n)
 		}

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,7 +41,8 @@ type server struct {
 	version  int
 	history  []change
 	watchers map[*stream]struct{}
-	refuse   error // of every request
+	refuse   error  // of every request
+	served   string // version of cluster trust bundles
 	asked    map[string]int
 }
 
@@ -68,7 +70,7 @@ func (w *stream) Stop() {
 }
 
 func newServer() *server {
-	s := &server{client: fake.NewClientset(), watchers: map[*stream]struct{}{}, asked: map[string]int{}}
+	s := &server{served: "v1", client: fake.NewClientset(), watchers: map[*stream]struct{}{}, asked: map[string]int{}}
 	s.client.PrependReactor("list", "*", s.list)
 	s.client.PrependWatchReactor("*", s.watch)
 	return s
@@ -116,7 +118,7 @@ func (s *server) publish(resource string, kind watch.EventType, o runtime.Object
 
 func (w *stream) send(c change) {
 	if c.resource == w.resource && (w.ns == "" || w.ns == meta(c.event.Object).GetNamespace()) && selects(w.selector, c.event.Object) {
-		w.Action(c.event.Type, c.event.Object.DeepCopyObject())
+		w.Action(c.event.Type, w.srv.asServed(c.event.Object.DeepCopyObject()))
 	}
 }
 
@@ -171,7 +173,7 @@ func (s *server) watched() string {
 func (s *server) ask(verb, resource string, sel fields.Selector) error {
 	name, single := sel.RequiresExactMatch("metadata.name")
 	s.asked[verb+" "+resource+" "+name]++
-	if !single && resource != "runtimeclasses" && sel.String() != "spec.clusterIP!=None" {
+	if !single && resource != "runtimeclasses" && resource != bundlesResource && sel.String() != "spec.clusterIP!=None" {
 		return apierrors.NewForbidden(corev1.Resource(resource), "", errors.New("a node may not ask for "+sel.String()))
 	}
 	return s.refuse
@@ -183,6 +185,10 @@ func (s *server) list(a clienttesting.Action) (bool, runtime.Object, error) {
 	defer s.mu.Unlock()
 	if err := s.ask("list", resource, sel); err != nil {
 		return true, nil, err
+	}
+	if resource == bundlesResource {
+		list, err := s.listBundles(a.GetResource().Version)
+		return true, list, err
 	}
 	listMeta := metav1.ListMeta{ResourceVersion: strconv.Itoa(s.version)}
 	cms, secs, svcs := corev1.ConfigMapList{ListMeta: listMeta}, corev1.SecretList{ListMeta: listMeta}, corev1.ServiceList{ListMeta: listMeta}
@@ -212,6 +218,9 @@ func (s *server) watch(a clienttesting.Action) (bool, watch.Interface, error) {
 	if err := s.ask("watch", a.GetResource().Resource, asked.Fields); err != nil {
 		return true, nil, err
 	}
+	if asked := a.GetResource(); asked.Resource == bundlesResource && asked.Version != s.served {
+		return true, nil, errPathNotFound
+	}
 	w := &stream{RaceFreeFakeWatcher: watch.NewRaceFreeFake(), srv: s, resource: a.GetResource().Resource, ns: a.GetNamespace(), selector: asked.Fields}
 	since, err := strconv.Atoi(asked.ResourceVersion)
 	if err != nil {
@@ -234,6 +243,8 @@ func resourceOf(o runtime.Object) string {
 		return "secrets"
 	case *nodev1.RuntimeClass:
 		return "runtimeclasses"
+	case *certificatesv1.ClusterTrustBundle:
+		return bundlesResource
 	}
 	return "services"
 }

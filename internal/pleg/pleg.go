@@ -45,6 +45,9 @@ type Config struct {
 	// (kubelet_pleg_relist_duration_seconds, kubelet_pleg_relist_interval_seconds).
 	RelistTook     func(time.Duration)
 	RelistInterval func(time.Duration)
+	// Stream, if set, hears of each attempt to open the event stream: nil when it
+	// was opened.
+	Stream func(error)
 }
 
 // PLEG watches a runtime. Make one with New, and run it once.
@@ -63,7 +66,18 @@ func New(cfg Config, log *zap.Logger) *PLEG {
 	if cfg.RelistInterval == nil {
 		cfg.RelistInterval = func(time.Duration) {}
 	}
+	if cfg.Stream == nil {
+		cfg.Stream = func(error) {}
+	}
 	return &PLEG{cfg: cfg, log: log}
+}
+
+// LastSeen is when a list last succeeded; zero is never.
+func (p *PLEG) LastSeen() time.Time {
+	if seen := p.seen.Load(); seen != 0 {
+		return time.Unix(0, seen)
+	}
+	return time.Time{}
 }
 
 // Healthy returns nil as long as the runtime answered within three minutes. It

@@ -23,6 +23,7 @@ func (p *PLEG) follow(ctx context.Context, news chan<- streamNews) {
 		err := p.cfg.Events(ctx, func(h pod.Hint) {
 			if !opened {
 				opened = true
+				p.cfg.Stream(nil)
 				tell(streamNews{opened: true})
 				return
 			}
@@ -30,6 +31,9 @@ func (p *PLEG) follow(ctx context.Context, news chan<- streamNews) {
 		})
 		if ctx.Err() != nil {
 			return
+		}
+		if !opened {
+			p.cfg.Stream(err)
 		}
 		tell(streamNews{closed: true})
 		if time.Since(begin) >= stable {

@@ -5,6 +5,10 @@ import (
 	"fmt"
 )
 
+// ReasonContainerConfig is the waiting reason of a container that cannot be made
+// because of what its spec says or refers to.
+const ReasonContainerConfig = "CreateContainerConfigError"
+
 // Failure is an error that carries the word users know it by: a container's
 // waiting reason (ErrImagePull, CreateContainerConfigError, ...) or an event's.
 type Failure struct {
@@ -25,6 +29,19 @@ func (f *Failure) Error() string {
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// Failures returns what a failure of several things at once is made of; of any
+// other error just that.
+func Failures(err error) []error {
+	f, is := errors.AsType[*Failure](err)
+	if !is {
+		return []error{err}
+	}
+	if joined, several := f.Err.(interface{ Unwrap() []error }); several {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
 
 // ReasonOf returns the reason and message of a failure anywhere in err's chain,
 // or the fallback reason with err's own text.

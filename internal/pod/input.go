@@ -26,6 +26,12 @@ type Volume struct {
 	ReadOnly bool
 	// SELinux asks the runtime to relabel the content.
 	SELinux bool
+	// Persistent is the name of the PersistentVolume behind the pod's claim; empty: the
+	// volume is none.
+	Persistent string
+	// Group is one that all containers of the pod are in because of the volume; 0:
+	// none.
+	Group int64
 }
 
 // Grant is what the node gives to a pod beside what its spec says.

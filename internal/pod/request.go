@@ -63,8 +63,9 @@ type ContainerRequest struct {
 type SubPath struct {
 	// Index is the mount's place among the container's.
 	Index int
-	// Volume is its name, HostPath where it is set up.
-	Volume, HostPath string
+	// Volume is its name in the pod, HostPath where it is set up. Persistent is the
+	// name of the PersistentVolume behind it, if it has one.
+	Volume, HostPath, Persistent string
 	// Path leads on from there; it is relative and has no "..".
 	Path string
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // Admission is what the node says of a pod, or of new resources for one it has
@@ -17,6 +18,8 @@ type Admission struct {
 	Reason, Message, Event string
 	// Preempt are pods that have to go before this one, which is critical, can come.
 	Preempt []*corev1.Pod
+	// Short is the resource for which they have to go.
+	Short corev1.ResourceName
 	// Later says that it cannot be decided yet.
 	Later bool
 	// Resize is what became of the resources the spec asks for.
@@ -49,6 +52,14 @@ type Actuation struct {
 	Pod *corev1.ResourceRequirements
 }
 
+// Whole is what the pod as a whole was given.
+func (a Actuation) Whole() corev1.ResourceRequirements {
+	if a.Pod == nil {
+		return corev1.ResourceRequirements{}
+	}
+	return *a.Pod
+}
+
 // With returns the actuation with a container's resources replaced.
 func (a Actuation) With(container string, r corev1.ResourceRequirements) Actuation {
 	a.Containers = maps.Clone(a.Containers)
@@ -60,16 +71,21 @@ func (a Actuation) With(container string, r corev1.ResourceRequirements) Actuati
 }
 
 // Doubting returns the actuation without what is about to change, or may have: who
-// reads it has to set that again.
+// reads it has to set that again, whatever is to be set by then. Its requests are
+// negative, which nobody can ask for; "none" can be asked for.
 func (a Actuation) Doubting(list ...ContainerResize) Actuation {
 	for _, r := range list {
 		given := a.Containers[r.Container.Name]
 		given = *given.DeepCopy()
 		for name, changed := range r.changes() {
-			if changed {
-				delete(given.Requests, name)
-				delete(given.Limits, name)
+			if !changed {
+				continue
 			}
+			delete(given.Limits, name)
+			if given.Requests == nil {
+				given.Requests = corev1.ResourceList{}
+			}
+			given.Requests[name] = *resource.NewQuantity(-1, resource.DecimalSI)
 		}
 		a = a.With(r.Container.Name, given)
 	}
@@ -132,30 +148,33 @@ type ResizeRequest struct {
 func (in *Input) Resizes() []ContainerResize {
 	var list []ContainerResize
 	for k, c := range Containers(in.Pod) {
-		i := in.Latest(c.Name)
-		if k == KindEphemeral || i == nil || i.State != ContainerRunning {
-			continue
-		}
-		given, known := in.Actuated.Containers[c.Name]
-		if !known {
-			continue
-		}
-		from, to := SizesOf(in.Actuated.Pod, &given), SizesOf(in.Pod.Spec.Resources, &c.Resources)
-		if from != to {
-			list = append(list, ContainerResize{ID: i.ID, Kind: k, Container: c, From: from, To: to})
+		if r, ok := in.ResizeOf(k, c); ok {
+			list = append(list, r)
 		}
 	}
 	return list
 }
 
+// ResizeOf is what one container's resources have to become; false if it has what
+// it has been allocated, or does not run.
+func (in *Input) ResizeOf(k Kind, c *corev1.Container) (ContainerResize, bool) {
+	i := in.Latest(c.Name)
+	given, known := in.Actuated.Containers[c.Name]
+	if k == KindEphemeral || i == nil || i.State != ContainerRunning || !known {
+		return ContainerResize{}, false
+	}
+	from, to := SizesOf(in.Actuated.Pod, &given), SizesOf(in.Pod.Spec.Resources, &c.Resources)
+	return ContainerResize{ID: i.ID, Kind: k, Container: c, From: from, To: to}, from != to
+}
+
 // ResizesWhole reports whether the pod as a whole is to have other resources than
 // it was given.
 func (in *Input) ResizesWhole() bool {
-	given := in.Actuated.Pod
-	if in.Pod.Spec.Resources == nil || given == nil {
-		return false
+	if in.Pod.Spec.Resources == nil || in.Actuated.Pod == nil && len(in.Actuated.Containers) == 0 {
+		return false // nothing is known of what it was given
 	}
-	return SizesOf(nil, given) != SizesOf(nil, in.Pod.Spec.Resources)
+	given := in.Actuated.Whole()
+	return SizesOf(nil, &given) != SizesOf(nil, in.Pod.Spec.Resources)
 }
 
 // CgroupLimits are the limits of a pod's cgroup, overhead included: µs, bytes and

@@ -97,10 +97,8 @@ func (in *Input) RestartingAll() bool {
 	if in.Pod == nil || !MayRestartAll(in.Pod) || Terminal(in.Prior.Phase) {
 		return false
 	}
-	for _, c := range in.Prior.Conditions {
-		if c.Type == corev1.AllContainersRestarting && c.Status == corev1.ConditionTrue {
-			return true
-		}
+	if c := Condition(in.Prior.Conditions, corev1.AllContainersRestarting); c != nil && c.Status == corev1.ConditionTrue {
+		return true
 	}
 	for k, c := range Containers(in.Pod) {
 		if latest := in.Observed.Latest(c.Name); k != KindEphemeral && latest != nil && RestartsAll(c, latest) {

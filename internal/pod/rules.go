@@ -37,6 +37,16 @@ func (in *Input) UsableSandbox() (*Sandbox, string) {
 	return s, ""
 }
 
+// Condition returns the condition of a type, or nil.
+func Condition(list []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {
+	for i := range list {
+		if list[i].Type == t {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
 // OwnCondition reports whether the node agent alone writes the condition.
 func OwnCondition(t corev1.PodConditionType) bool {
 	switch t {

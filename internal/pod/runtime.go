@@ -1,6 +1,10 @@
 package pod
 
-import "k8s.io/apimachinery/pkg/types"
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // Listing is what one list of the whole runtime shows of one pod: enough to
 // notice that something changed, not what.
@@ -19,6 +23,9 @@ type Hint struct {
 	UID types.UID
 	// Why is the event's name, for the timeline.
 	Why string
+	// Given: something that the pod is made of has changed at the API server. The
+	// runtime knows nothing of that; what failed for want of it can be tried again.
+	Given bool
 }
 
 // RuntimeInfo is what the runtime says of itself.
@@ -41,3 +48,16 @@ type RuntimeHandler struct {
 	RecursiveReadOnlyMounts bool
 	UserNamespaces          bool
 }
+
+// Disk is what the runtime uses of a file system.
+type Disk struct {
+	// Dir is a directory in it; empty: not known.
+	Dir string
+	// Bytes and Inodes are what is used; nil: not known.
+	Bytes, Inodes *uint64
+	// At is when that was measured.
+	At time.Time
+}
+
+// ImageDisks are the file systems of images and of what containers write.
+type ImageDisks struct{ Images, Containers Disk }

@@ -76,6 +76,8 @@ type Attempt struct {
 	Message string
 	Count   int
 	At      time.Time
+	// Again: the cause may be gone, so that there is no pause before the next try.
+	Again bool
 }
 
 const (
@@ -95,6 +97,9 @@ const forgiven = 2 * MaxBackoff
 // Retry is when a failed operation may be tried again: at once is never right,
 // and half a minute is as long as a user should wait for a healed cause.
 func (a Attempt) Retry() time.Time {
+	if a.Again {
+		return a.At
+	}
 	return a.At.Add(double(retryBase, a.Count-1, retryCap))
 }
 

@@ -3,7 +3,8 @@
 //
 // Owns: the directories below /var/log/pods and the symlinks in
 // /var/log/containers, and the watch that wakes up who follows a log. The runtime
-// writes the files; rotation is not done here, but followers live through it.
+// writes the files, package rotate rotates them. Rotated files that somebody has yet
+// to read are kept open here.
 // Consumes: identities of pods and containers, and whether a container has ended.
 // The paths are those that containerspec tells the runtime.
 // Publishes: the pods that have logs; logs in the form of the Kubernetes API.

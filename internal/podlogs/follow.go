@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"nodeagent.dev/nodeagent/internal/podlogs/rotate"
 )
 
 const (
@@ -15,6 +17,13 @@ const (
 	// appeared: a runtime that reopens its log makes the new file before it has
 	// written its last line to the old one.
 	settling = 100 * time.Millisecond
+	// patience is how long a rotated file that somebody has open for writing holds up
+	// its readers, and lookAgain how often they look meanwhile.
+	patience  = 2 * time.Second
+	lookAgain = 5 * time.Millisecond
+	// pace is the shortest time between two looks at a log that is always written to:
+	// many lines that are sent at once cost all who pass them on much less.
+	pace = 10 * time.Millisecond
 )
 
 // progress is where a follower stands after it has read all there is.
@@ -58,6 +67,7 @@ func (s *reading) followUntil(ctx context.Context, w *watcher, ended Ended) erro
 		if err := s.out.flush(); err != nil {
 			return err
 		}
+		sent := time.Now()
 		s.in.park()
 		if sub == nil && !refused {
 			sub, err = w.subscribe(ctx, s.dir, again)
@@ -70,6 +80,9 @@ func (s *reading) followUntil(ctx context.Context, w *watcher, ended Ended) erro
 			continue
 		}
 		s.wait(ctx, sub, again, where)
+		if where == caughtUp {
+			gather(ctx, again, pace-time.Since(sent))
+		}
 		refused = false
 	}
 }
@@ -84,7 +97,7 @@ func (s *reading) wait(ctx context.Context, sub *subscription, again <-chan stru
 		pause = lookEvery
 	}
 	if where == unsettled {
-		pause = max(time.Until(s.nextSeen.Add(settling)), 0)
+		pause = lookAgain
 	}
 	var look <-chan time.Time
 	if pause >= 0 {
@@ -98,6 +111,20 @@ func (s *reading) wait(ctx context.Context, sub *subscription, again <-chan stru
 	case <-lost:
 	case <-again:
 	case <-look:
+	}
+}
+
+// gather lets more lines come.
+func gather(ctx context.Context, again <-chan struct{}, pause time.Duration) {
+	if pause <= 0 {
+		return
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-again:
+	case <-timer.C:
 	}
 }
 
@@ -119,7 +146,7 @@ func (s *reading) drain(ctx context.Context, over bool) (progress, error) {
 func (s *reading) advance(began time.Time, over bool) (progress, error) {
 	shrunk, gone, err := s.src.state()
 	if err != nil {
-		return caughtUp, err
+		return caughtUp, s.orFellBehind(err)
 	}
 	if shrunk {
 		s.log.Debug("a log was truncated and is read from its beginning", zap.String("path", s.src.f.Name()))
@@ -127,34 +154,88 @@ func (s *reading) advance(began time.Time, over bool) (progress, error) {
 		s.in.drop()
 		return moved, nil
 	}
-	next, present, err := s.dir.successor(s.src)
+	next, present, err := s.next()
 	if err != nil {
 		return caughtUp, err
 	}
 	if next == nil {
-		s.nextSeen = time.Time{}
+		s.nextSeen, s.unwritten = time.Time{}, time.Time{}
 		if gone && !present {
 			return removed, nil
 		}
 		return caughtUp, nil
 	}
-	// The present file has to be read to its end once more from here on.
+	if where := s.complete(began, next, over); where != caughtUp {
+		s.later(next)
+		return where, nil
+	}
+	if err := s.finishLine(); err != nil {
+		s.later(next)
+		return caughtUp, err
+	}
+	s.nextSeen = time.Time{}
+	s.proceed(next)
+	return moved, nil
+}
+
+// next opens the file that follows, nil if there is none.
+func (s *reading) next() (next *source, present bool, err error) {
+	if s.cutOff() {
+		return nil, false, ErrFellBehind
+	}
+	if len(s.queue) > 0 {
+		return s.queue[0], true, nil
+	}
+	return s.dir.successor(s.shelf, s.src)
+}
+
+// later puts back what next has returned.
+func (s *reading) later(next *source) {
+	if len(s.queue) == 0 {
+		next.close()
+	}
+}
+
+// complete says whether all of the present file was read, since there is a next
+// one: caughtUp, or what has to be done first. The kernel knows whether the runtime
+// still writes to it. Where it does not, some time has to do.
+func (s *reading) complete(began time.Time, next *source, over bool) progress {
 	if s.nextSeen.IsZero() {
 		s.nextSeen = time.Now()
 	}
-	complete, otherwise := s.nextSeen, moved
-	if next.at == "" && !over { // it was rotated just now
-		complete, otherwise = s.nextSeen.Add(settling), unsettled
+	if over || s.src.zipped {
+		return s.readSince(began, s.nextSeen)
 	}
-	if began.Before(complete) {
-		next.close()
-		return otherwise, nil
+	if !s.unwritten.IsZero() {
+		return s.readSince(began, s.unwritten)
 	}
-	if err := s.finishLine(); err != nil {
-		next.close()
-		return caughtUp, err
+	written, known := rotate.Written(s.src.f)
+	switch {
+	case known && !written:
+		s.unwritten = time.Now()
+		return moved // to its end once more
+	case known && time.Since(s.nextSeen) < patience:
+		return unsettled
+	case !known && s.isLive(next): // it was rotated just now
+		if where := s.readSince(began, s.nextSeen.Add(settling)); where == caughtUp {
+			return where
+		}
+		return unsettled
 	}
-	s.src.close()
-	s.src, s.nextSeen = next, time.Time{}
-	return moved, nil
+	return s.readSince(began, s.nextSeen)
+}
+
+// isLive says whether the next file was not rotated when it was opened.
+func (s *reading) isLive(next *source) bool {
+	s.shelf.mu.Lock()
+	defer s.shelf.mu.Unlock()
+	return next.at == ""
+}
+
+// readSince says whether the present file was read to its end after a moment.
+func (s *reading) readSince(began, moment time.Time) progress {
+	if began.Before(moment) {
+		return moved
+	}
+	return caughtUp
 }

@@ -330,10 +330,11 @@ func TestLinesThatComeJustBeforeARotation(t *testing.T) {
 	close(gate)
 	c := &checker{t: t, gate: gate, first: make(chan struct{})}
 	s := &reading{
-		log: r.log, dir: dir, src: src, newLine: true, lines: -1,
+		log: r.log, dir: dir, newLine: true, lines: -1,
 		in: lineBuffer{pool: &r.input}, out: newOutput(c, &r.output, both()),
 	}
-	defer s.close()
+	must(t, r.shelves.join(path, s, func() error { s.src = src; return nil }))
+	defer s.close(&r.shelves, path)
 	began := time.Now()
 	must(t, s.pump(t.Context()))
 	add(t, path, entry("1"))

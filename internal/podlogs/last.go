@@ -41,7 +41,7 @@ func (r *Reader) Last(ctx context.Context, path string, maxBytes, maxLines int64
 		in:  lineBuffer{pool: &r.input},
 		out: newOutput(end, &r.output, pod.LogOptions{Stdout: true, Stderr: true}),
 	}
-	defer s.close()
+	defer s.drop()
 	if maxLines <= 0 {
 		return "", nil
 	}
@@ -57,6 +57,13 @@ func (r *Reader) Last(ctx context.Context, path string, maxBytes, maxLines int64
 	return string(end.held), nil
 }
 
+// drop ends a reading that has no shelf.
+func (s *reading) drop() {
+	s.src.close()
+	s.in.drop()
+	s.out.park()
+}
+
 // lastStart is tailStart for a file that may be of any size and hold anything: it
 // does not look further back than the window, where a line may be cut.
 func lastStart(ctx context.Context, f *os.File, n int64) (int64, error) {
@@ -66,7 +73,8 @@ func lastStart(ctx context.Context, f *os.File, n int64) (int64, error) {
 	}
 	floor := max(info.Size()-lastWindow, 0)
 	if floor == 0 {
-		return tailStart(ctx, f, n)
+		start, _, err := tailStart(ctx, f, n)
+		return start, err
 	}
 	block := make([]byte, tailBlock)
 	for right := info.Size(); right > floor; right -= tailBlock {

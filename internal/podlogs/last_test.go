@@ -115,7 +115,7 @@ func TestLastStartIsTailStart(t *testing.T) {
 	must(t, err)
 	defer f.Close()
 	for n := int64(0); n < 200; n += 23 {
-		want, err := tailStart(t.Context(), f, n)
+		want, _, err := tailStart(t.Context(), f, n)
 		must(t, err)
 		if got, err := lastStart(t.Context(), f, n); got != want || err != nil {
 			t.Fatalf("last %d lines: from %d, %v, want %d", n, got, err, want)

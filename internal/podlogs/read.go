@@ -29,6 +29,7 @@ type Reader struct {
 	pods    string
 	log     *zap.Logger
 	watcher *watcher
+	shelves shelves
 	input   sync.Pool // of *[maxLine]byte
 	output  sync.Pool // of *[outputSize]byte
 }
@@ -46,6 +47,7 @@ func NewReader(podsDir string, log *zap.Logger) (*Reader, error) {
 		pods:    filepath.Clean(podsDir),
 		log:     log,
 		watcher: newWatcher(log),
+		shelves: shelves{byPath: make(map[string]*shelf)},
 		input:   sync.Pool{New: func() any { return new([maxLine]byte) }},
 		output:  sync.Pool{New: func() any { return new([outputSize]byte) }},
 	}, nil
@@ -71,31 +73,23 @@ func (r *Reader) Read(ctx context.Context, w pod.LogWriter, path string, opts po
 		return err
 	}
 	defer dir.close()
-	src, err := dir.open(dir.live)
-	if err != nil {
-		return err
-	}
 	s := &reading{
-		log: r.log, dir: dir, src: src, newLine: true, lines: -1,
+		log: r.log, dir: dir, newLine: true, lines: -1,
 		in:  lineBuffer{pool: &r.input},
 		out: newOutput(w, &r.output, opts),
 	}
-	defer s.close()
-	if n := opts.TailLines; n != nil && *n >= 0 {
-		if *n == 0 && !opts.Follow {
-			return s.out.flush()
-		}
-		if s.src.pos, err = tailStart(ctx, src.f, *n); err != nil {
-			return err
-		}
-		if !opts.Follow {
-			s.lines = *n
-		}
-	}
-	if opts.Follow {
+	name := filepath.Join(dir.path, dir.live)
+	err = r.begin(ctx, name, s, opts)
+	defer func() { s.close(&r.shelves, name) }()
+	switch {
+	case errors.Is(err, errEnough):
+		return s.out.flush()
+	case err != nil:
+		return err
+	case opts.Follow:
 		err = s.followUntil(ctx, r.watcher, ended)
-	} else if err = s.pump(ctx); err == nil {
-		err = s.finishLine()
+	default:
+		err = s.readAll(ctx)
 	}
 	return s.conclude(ctx, path, err)
 }
@@ -115,7 +109,12 @@ type reading struct {
 	good    bool  // there was a record
 	bad     int64 // lines that were passed over
 
-	nextSeen time.Time // when the file after the present one was seen first
+	nextSeen  time.Time // when the file after the present one was seen first
+	unwritten time.Time // when nobody wrote to the present one any more
+
+	shelf *shelf    // guards changes of src, and all that follows
+	queue []*source // what is read after src
+	lost  bool      // what was to be read is gone
 }
 
 // long says what becomes of the rest of a line that is longer than the buffer.
@@ -134,6 +133,9 @@ func (s *reading) pump(ctx context.Context) error {
 			return err
 		}
 		n, err := s.src.read(s.in.free())
+		if err != nil && !errors.Is(err, io.EOF) && s.cutOff() {
+			return ErrFellBehind
+		}
 		s.in.add(n)
 		for line, whole := s.in.next(); line != nil; line, whole = s.in.next() {
 			if err := s.line(line, whole); err != nil {
@@ -238,6 +240,9 @@ func (s *reading) conclude(ctx context.Context, path string, err error) error {
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
+	if errors.Is(err, ErrFellBehind) {
+		err = s.fellBehind(path, err)
+	}
 	if err == nil && !s.good && s.bad > 0 {
 		err = fmt.Errorf("read log %q: %w", path, ErrFormat)
 	}
@@ -247,8 +252,21 @@ func (s *reading) conclude(ctx context.Context, path string, err error) error {
 	return err
 }
 
-func (s *reading) close() {
-	s.src.close()
+// fellBehind tells the client that lines are missing. That it is told an error, too,
+// does not mean that it shows one.
+func (s *reading) fellBehind(path string, err error) error {
+	text := "nodeagent: the log goes on, but not here: " + err.Error() + "\n"
+	if !s.newLine {
+		text = "\n" + text
+	}
+	if told := s.out.put([]byte(text)); told != nil && !errors.Is(told, errEnough) {
+		return errors.Join(err, told)
+	}
+	return fmt.Errorf("read log %q: %w", path, err)
+}
+
+func (s *reading) close(b *shelves, path string) {
+	b.leave(path, s)
 	s.in.drop()
 	s.out.park()
 }

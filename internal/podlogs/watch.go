@@ -20,6 +20,14 @@ var errNobodyWatches = errors.New("log directories are not watched at the moment
 // path any more.
 var errMoved = errors.New("the log directory was moved or removed")
 
+// batchTime is the time in which at most batchSize events are passed on. Each write is an
+// event, and who logs as fast as it can makes 100,000 of them a second; while nobody
+// asks for them the kernel makes one of those that follow each other for one file.
+const (
+	batchTime = 5 * time.Millisecond
+	batchSize = 32
+)
+
 // reopenAfter is how long to wait before another inotify instance is asked for.
 const reopenAfter = 10 * time.Second
 
@@ -51,6 +59,7 @@ type subscription struct {
 	path string
 	dir  *watched
 	wake chan struct{} // has one element after any number of events
+	call func()        // is called in place of wake when it is set; does not wait
 }
 
 func (s *subscription) isLost() bool {
@@ -70,6 +79,7 @@ type request struct {
 	end   *subscription
 	path  string
 	id    fileID
+	call  func()
 	reply chan<- reply
 }
 
@@ -91,11 +101,16 @@ func newWatcher(log *zap.Logger) *watcher {
 // subscribe asks for a watch of the directory. While nobody is there to answer it
 // waits as long as a follower does between two looks.
 func (w *watcher) subscribe(ctx context.Context, dir *logDir, again <-chan struct{}) (*subscription, error) {
+	return w.ask(ctx, request{path: dir.path, id: dir.id}, again)
+}
+
+func (w *watcher) ask(ctx context.Context, req request, again <-chan struct{}) (*subscription, error) {
 	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
 	answer := make(chan reply, 1)
+	req.reply = answer
 	select {
-	case w.requests <- request{path: dir.path, id: dir.id, reply: answer}:
+	case w.requests <- req:
 		r := <-answer
 		return r.sub, r.err
 	case <-timer.C:
@@ -129,7 +144,7 @@ func (w *watcher) run(ctx context.Context) error {
 				k.release(req.end)
 				continue
 			}
-			sub, err := k.watch(req.path, req.id)
+			sub, err := k.watch(req)
 			req.reply <- reply{sub, err}
 		}
 	}
@@ -147,7 +162,8 @@ type keeper struct {
 
 // watch gives a follower its share of the directory's watch. The share exists
 // before the watch does: no event is lost between.
-func (k *keeper) watch(path string, id fileID) (*subscription, error) {
+func (k *keeper) watch(req request) (*subscription, error) {
+	path, id := req.path, req.id
 	if err := k.ensure(); err != nil {
 		k.warn(err)
 		return nil, err
@@ -167,7 +183,7 @@ func (k *keeper) watch(path string, id fileID) (*subscription, error) {
 		dir = &watched{id: id, lost: make(chan struct{}), subs: make(map[*subscription]struct{})}
 		k.dirs[path] = dir
 	}
-	sub := &subscription{path: path, dir: dir, wake: make(chan struct{}, 1)}
+	sub := &subscription{path: path, dir: dir, wake: make(chan struct{}, 1), call: req.call}
 	dir.subs[sub] = struct{}{}
 	k.mu.Unlock()
 	if known {
@@ -217,7 +233,7 @@ func (k *keeper) warn(err error) {
 		return
 	}
 	k.warned = true
-	k.log.Warn("log directories cannot be watched; who follows a log looks once a second instead. "+
+	k.log.Warn("log directories cannot be watched; who follows a log looks once a second instead, and logs are rotated up to containerLogMonitorInterval late. "+
 		"Raise the sysctls fs.inotify.max_user_instances and fs.inotify.max_user_watches, or the limit of open files",
 		zap.Error(err))
 }
@@ -239,7 +255,14 @@ func (k *keeper) close() {
 // fanOut wakes followers until the instance is closed.
 func (w *watcher) fanOut(from *fsnotify.Watcher) {
 	events, errs := from.Events, from.Errors
+	began, n := time.Now(), 0
 	for events != nil || errs != nil {
+		if n == batchSize {
+			time.Sleep(batchTime - time.Since(began))
+		}
+		if time.Since(began) >= batchTime {
+			began, n = time.Now(), 0
+		}
 		select {
 		case e, ok := <-events:
 			if !ok {
@@ -247,6 +270,7 @@ func (w *watcher) fanOut(from *fsnotify.Watcher) {
 				continue
 			}
 			w.event(e)
+			n++
 		case err, ok := <-errs:
 			if !ok {
 				errs = nil
@@ -284,13 +308,23 @@ func (w *watcher) wakeAll() {
 
 // forget is called with the lock held.
 func (w *watcher) forget(path string) {
-	close(w.dirs[path].lost)
+	dir := w.dirs[path]
+	close(dir.lost)
 	delete(w.dirs, path)
+	for sub := range dir.subs {
+		if sub.call != nil {
+			sub.call()
+		}
+	}
 }
 
 // wakeUp is called with the watcher's lock held.
 func (d *watched) wakeUp() {
 	for sub := range d.subs {
+		if sub.call != nil {
+			sub.call()
+			continue
+		}
 		select {
 		case sub.wake <- struct{}{}:
 		default:

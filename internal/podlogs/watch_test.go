@@ -193,10 +193,13 @@ func TestLinesWrittenToTheOldFileWhileTheNewOneExists(t *testing.T) {
 		c.expect(t, "a\n")
 		synctest.Wait() // from here on it looks each full second
 		old := path + ".20260101-000000"
+		runtime, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		must(t, err)
 		must(t, os.Rename(path, old))
 		add(t, path, entry("c"))
-		time.Sleep(lookEvery + settling/2)
-		add(t, old, entry("b"))
+		time.Sleep(lookEvery + patience/2)
+		_, err = runtime.WriteString(entry("b"))
+		must(t, errors.Join(err, runtime.Close()))
 		c.expect(t, "b\nc\n")
 		e.now()
 		must(t, wait())

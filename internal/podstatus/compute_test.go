@@ -86,11 +86,11 @@ func TestRemovingAStoppedSandboxIsNotTold(t *testing.T) {
 	in.Prior.Conditions = []corev1.PodCondition{{
 		Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionFalse, Reason: "PodSandboxNotReady", Message: stopped, LastTransitionTime: metav1.NewTime(now),
 	}}
-	if got := find(Compute(in).Conditions, corev1.PodReadyToStartContainers); got.Message != stopped {
+	if got := pod.Condition(Compute(in).Conditions, corev1.PodReadyToStartContainers); got.Message != stopped {
 		t.Errorf("the message changed to %q", got.Message)
 	}
 	in.Stop = nil
-	if got := find(Compute(in).Conditions, corev1.PodReadyToStartContainers); got.Message == stopped {
+	if got := pod.Condition(Compute(in).Conditions, corev1.PodReadyToStartContainers); got.Message == stopped {
 		t.Errorf("a pod that goes on needs a sandbox: %q", got.Message)
 	}
 }

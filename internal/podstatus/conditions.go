@@ -33,7 +33,7 @@ func conditions(in *pod.Input, s *corev1.PodStatus) []corev1.PodCondition {
 			c.ObservedGeneration = in.Pod.Generation
 		}
 		c.LastTransitionTime = metav1.NewTime(in.Now)
-		if prior := find(in.Prior.Conditions, c.Type); prior != nil && prior.Status == c.Status {
+		if prior := pod.Condition(in.Prior.Conditions, c.Type); prior != nil && prior.Status == c.Status {
 			c.LastTransitionTime = prior.LastTransitionTime
 		}
 		list = append(list, c)
@@ -77,7 +77,7 @@ func initialized(in *pod.Input, s *corev1.PodStatus) corev1.PodCondition {
 			incomplete = append(incomplete, spec.Name)
 		}
 	}
-	prior := find(in.Prior.Conditions, c.Type)
+	prior := pod.Condition(in.Prior.Conditions, c.Type)
 	if len(incomplete) == 0 || prior != nil && prior.Status == corev1.ConditionTrue {
 		return c
 	}
@@ -104,14 +104,14 @@ func allRestarting(in *pod.Input, s *corev1.PodStatus) corev1.PodCondition {
 func readyToStart(in *pod.Input) corev1.PodCondition {
 	c := corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue}
 	if in.Observed.At.IsZero() {
-		if prior := find(in.Prior.Conditions, c.Type); prior != nil {
+		if prior := pod.Condition(in.Prior.Conditions, c.Type); prior != nil {
 			return *prior
 		}
 	}
 	if _, why := in.UsableSandbox(); why != "" {
 		c.Status, c.Reason, c.Message = corev1.ConditionFalse, "PodSandboxNotReady", why
 		// Removing what is left of a sandbox that was stopped is not worth telling.
-		prior := find(in.Prior.Conditions, c.Type)
+		prior := pod.Condition(in.Prior.Conditions, c.Type)
 		if in.Ended() && len(in.Observed.Sandboxes) == 0 && prior != nil && prior.Status == c.Status && prior.Message != "" {
 			c.Reason, c.Message = prior.Reason, prior.Message
 		}
@@ -158,7 +158,7 @@ func podReady(in *pod.Input, ready corev1.PodCondition, others []corev1.PodCondi
 	}
 	var unready []string
 	for _, gate := range in.Pod.Spec.ReadinessGates {
-		switch c := find(others, gate.ConditionType); {
+		switch c := pod.Condition(others, gate.ConditionType); {
 		case c == nil:
 			unready = append(unready, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
 		case c.Status != corev1.ConditionTrue:
@@ -169,13 +169,4 @@ func podReady(in *pod.Input, ready corev1.PodCondition, others []corev1.PodCondi
 		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "ReadinessGatesNotReady", strings.Join(unready, ", ")
 	}
 	return ready
-}
-
-func find(list []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {
-	for i := range list {
-		if list[i].Type == t {
-			return &list[i]
-		}
-	}
-	return nil
 }

@@ -243,7 +243,7 @@ func waitingReason(in *pod.Input, k pod.Kind, c *corev1.Container) *corev1.Conta
 		return nil
 	}
 	if missing := pod.Unsupported(in.Pod); missing != "" {
-		return &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: missing}
+		return &corev1.ContainerStateWaiting{Reason: pod.ReasonContainerConfig, Message: missing}
 	}
 	if r := in.Restart(k, c); r != nil && in.Now.Before(r.At) {
 		return &corev1.ContainerStateWaiting{Reason: crashLoop,

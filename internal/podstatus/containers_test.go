@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/podstatus"
@@ -187,5 +188,18 @@ func TestMessageOutlivesItsFile(t *testing.T) {
 	in.Observed.Containers[0].Message = ""
 	if got := podstatus.Compute(in).ContainerStatuses[0].State.Terminated; got == nil || got.Message != "last words" {
 		t.Errorf("ended with %+v", got)
+	}
+}
+
+// TestDoubtIsNotShown: what a resize may have changed is noted with requests that
+// nobody can ask for; users see what it is to become.
+func TestDoubtIsNotShown(t *testing.T) {
+	in := given(always, "run")
+	c := &in.Pod.Spec.Containers[0]
+	c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}
+	in.Actuated = pod.Actuation{}.Doubting(pod.ContainerResize{Container: c, To: pod.Sizes{CPURequest: 2000}})
+	got := podstatus.Compute(in).ContainerStatuses[0].Resources.Requests[corev1.ResourceCPU]
+	if len(in.Resizes()) != 1 || got.Value() != 2 {
+		t.Errorf("%d resizes, and the CPU request is %s", len(in.Resizes()), &got)
 	}
 }

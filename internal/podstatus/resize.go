@@ -23,7 +23,7 @@ func resizeConditions(in *pod.Input) []corev1.PodCondition {
 	if at, failed := in.Attempts[pod.Work{Target: pod.TargetSizes, Verb: pod.VerbResize}]; failed {
 		c.Reason, c.Message = corev1.PodReasonError, at.Message
 	}
-	if prior := find(in.Prior.Conditions, c.Type); c.ObservedGeneration == 0 && prior != nil {
+	if prior := pod.Condition(in.Prior.Conditions, c.Type); c.ObservedGeneration == 0 && prior != nil {
 		c.ObservedGeneration = prior.ObservedGeneration // allocated before this agent started
 	}
 	if c.ObservedGeneration == 0 {
@@ -34,7 +34,7 @@ func resizeConditions(in *pod.Input) []corev1.PodCondition {
 
 func resizeCondition(in *pod.Input, c corev1.PodCondition) corev1.PodCondition {
 	c.Status, c.LastProbeTime, c.LastTransitionTime = corev1.ConditionTrue, metav1.NewTime(in.Now), metav1.NewTime(in.Now)
-	prior := find(in.Prior.Conditions, c.Type)
+	prior := pod.Condition(in.Prior.Conditions, c.Type)
 	if prior == nil {
 		return c
 	}
@@ -59,16 +59,17 @@ func disruption(in *pod.Input, s *corev1.PodStatus) *corev1.PodCondition {
 
 // actual is the pod with the resources that its running containers have.
 func actual(in *pod.Input) *corev1.Pod {
-	if len(in.Resizes()) == 0 && !in.ResizesWhole() {
+	resizes := in.Resizes()
+	if len(resizes) == 0 && !in.ResizesWhole() {
 		return in.Pod
 	}
 	p := in.Pod.DeepCopy()
-	for _, r := range in.Resizes() {
+	for _, r := range resizes {
 		c, _ := pod.Find(p, r.Container.Name)
 		c.Resources = withSizes(c.Resources, in.Actuated.Containers[c.Name])
 	}
 	if in.ResizesWhole() {
-		whole := withSizes(*p.Spec.Resources, *in.Actuated.Pod)
+		whole := withSizes(*p.Spec.Resources, in.Actuated.Whole())
 		p.Spec.Resources = &whole
 	}
 	return p
@@ -80,6 +81,7 @@ func withSizes(r, given corev1.ResourceRequirements) corev1.ResourceRequirements
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			q, ok := by[name]
 			switch {
+			case q.Sign() < 0: // nobody knows it, see [pod.Actuation.Doubting]
 			case ok && list == nil:
 				list = corev1.ResourceList{name: q}
 			case ok:

@@ -35,19 +35,42 @@ func rulesOf(p *corev1.Probe) rules {
 }
 
 // first returns when a probe that begins to be watched now runs first: after its
-// delay, or at once. Containers that were there before the agent would all be
-// asked at the same moment, so these are spread over a period; share is where
-// in it, from 0 to 1. The answer is counted from now, so that a clock that is set
+// delay, or at once. The answer is counted from now, so that a clock that is set
 // moves no probe later on, and a start that seems to lie ahead is taken for now.
-func (r rules) first(startedAt, now, agentStart time.Time, share float64) time.Time {
+// known says that the container was there before the agent: then [rules.resume] says.
+func (r rules) first(startedAt, now, agentStart time.Time) (at time.Time, known bool) {
 	if startedAt.After(now) {
 		startedAt = now
 	}
 	due := startedAt.Add(r.delay)
-	if due.Before(agentStart) {
-		return now.Add(time.Duration(share * float64(r.period)))
+	return now.Add(max(0, due.Sub(now))), due.Before(agentStart)
+}
+
+// resume returns when a probe is asked whose container was there before the agent.
+// All of these begin to be watched at the same moment, so their ticks are spread
+// over a period; share is where in it, from 0 to 1. What is known of them is old,
+// so each is asked once before, when it is its turn: due. The tick that follows
+// comes no earlier than half a period after that, so that a container that is slow
+// at this moment has not failed twice.
+func (r rules) resume(now, turn time.Time, share float64) (tick, due time.Time) {
+	tick = now.Add(time.Duration(share * float64(r.period)))
+	if !turn.Before(tick) {
+		return tick, tick
 	}
-	return now.Add(max(0, due.Sub(now)))
+	if tick.Sub(turn) < r.period/2 {
+		return tick, turn
+	}
+	return tick.Add(-r.period), turn
+}
+
+// turnFor is how long after the turn of such a probe that of the next one comes: so
+// much of the node is spent on each. Commands take the runtime far more than a
+// connection takes the agent.
+func turnFor(p *corev1.Probe) time.Duration {
+	if p.Exec != nil {
+		return 50 * time.Millisecond
+	}
+	return 5 * time.Millisecond
 }
 
 // behind returns the newest tick at or before now of the ticks that follow one

@@ -39,21 +39,45 @@ func TestFirst(t *testing.T) {
 	at := func(s float64) time.Time { return agent.Add(time.Duration(s * float64(time.Second))) }
 	for name, c := range map[string]struct {
 		started, now float64
-		share        float64
 		want         float64
+		known        bool
 	}{
 		"just started":                        {started: 100, now: 100, want: 105},
 		"noticed late":                        {started: 100, now: 103, want: 105},
 		"noticed after the delay":             {started: 100, now: 200, want: 200},
-		"there before the agent":              {started: -100, now: 1, share: 0.25, want: 3.5},
-		"there before the agent, first":       {started: -100, now: 1, share: 0, want: 1},
-		"delay ends after the agent came":     {started: -1, now: 1, share: 0.5, want: 4},
+		"there before the agent":              {started: -100, now: 1, want: 1, known: true},
+		"delay ends after the agent came":     {started: -1, now: 1, want: 4},
 		"started ahead: the clock was set":    {started: 5000, now: 100, want: 105},
-		"delay ends just as the agent begins": {started: -5, now: 0, share: 0.5, want: 0},
+		"delay ends just as the agent begins": {started: -5, now: 0, want: 0},
 	} {
 		// What the runtime says has no monotonic time.
-		if got := r.first(at(c.started).Round(0), at(c.now), agent, c.share); !near(got, at(c.want)) {
-			t.Errorf("%s: %s after the agent, want %v s", name, got.Sub(agent), c.want)
+		if got, known := r.first(at(c.started).Round(0), at(c.now), agent); !near(got, at(c.want)) || known != c.known {
+			t.Errorf("%s: %s after the agent, known %v, want %+v", name, got.Sub(agent), known, c)
+		}
+	}
+}
+
+func TestResume(t *testing.T) {
+	t.Parallel()
+	r := rules{period: 10 * time.Second}
+	zero := time.Now()
+	at := func(s float64) time.Time { return zero.Add(time.Duration(s * float64(time.Second))) }
+	for name, c := range map[string]struct {
+		turn, share float64
+		due, next   float64
+	}{
+		"long before its tick":      {turn: 1, share: 0.9, due: 1, next: 9},
+		"half a period before":      {turn: 1, share: 0.6, due: 1, next: 6},
+		"right before its tick":     {turn: 1, share: 0.2, due: 1, next: 12},
+		"its turn comes too late":   {turn: 7, share: 0.3, due: 3, next: 13},
+		"many were before it":       {turn: 70, share: 0.3, due: 3, next: 13},
+		"its turn and tick are one": {turn: 0, share: 0, due: 0, next: 10},
+	} {
+		tick, due := r.resume(at(0), at(c.turn), c.share)
+		tick, skipped := r.behind(tick, due)
+		next, _, more := r.next(tick, due)
+		if !near(due, at(c.due)) || !near(next, at(c.next)) || skipped+more > 0 {
+			t.Errorf("%s: due %s, next %s, %d skipped; want %+v", name, due.Sub(zero), next.Sub(zero), skipped+more, c)
 		}
 	}
 }

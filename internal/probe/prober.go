@@ -69,6 +69,7 @@ type Prober struct {
 	mu    sync.Mutex
 	pods  map[types.UID]*watched
 	due   schedule
+	turn  time.Time // of the next probe whose container was there before the agent
 	stats Stats
 }
 
@@ -96,7 +97,8 @@ type item struct {
 }
 
 // New returns a Prober that watches nothing. Now counts as the start of the
-// agent: containers that were up before are probed first at random times.
+// agent: containers that were up before are asked one after the other, and then at
+// random times.
 func New(cfg Config, deps Deps) *Prober {
 	h := handlers{exec: deps.Exec, userAgent: "kube-probe/" + cfg.Version}
 	return &Prober{
@@ -155,13 +157,26 @@ func (p *Prober) want(w *watched, t pod.ProbeTarget) bool {
 		return !again
 	}
 	i = &item{target: t, of: w, rules: rulesOf(spec), at: outside, round: w.round}
-	//nolint:gosec // random to spread load, not to be secret
-	i.tick = i.rules.first(t.StartedAt, time.Now(), p.start, rand.Float64())
-	i.due = i.tick
+	now := time.Now()
+	at, known := i.rules.first(t.StartedAt, now, p.start)
+	i.tick, i.due = at, at
+	if known {
+		p.turn = later(p.turn, now)
+		//nolint:gosec // random to spread load, not to be secret
+		i.tick, i.due = i.rules.resume(now, p.turn, rand.Float64())
+		p.turn = p.turn.Add(turnFor(spec))
+	}
 	w.probes[t.ProbeKey] = i
 	p.stats.Watched++
 	p.enqueue(i)
 	return true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // drop forgets a probe and ends its run.

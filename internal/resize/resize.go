@@ -126,11 +126,7 @@ func (w *work) resource(ctx context.Context, name corev1.ResourceName) error {
 		}
 	}
 	if w.req.Pod.Spec.Resources != nil {
-		whole := corev1.ResourceRequirements{}
-		if w.now.Pod != nil {
-			whole = *w.now.Pod
-		}
-		whole = take(whole, *w.req.Pod.Spec.Resources, name)
+		whole := take(w.now.Whole(), *w.req.Pod.Spec.Resources, name)
 		w.now.Pod = &whole
 	}
 	return nil

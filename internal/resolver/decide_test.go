@@ -35,10 +35,7 @@ func compare(t *testing.T, p *corev1.Pod, node *containerspec.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	servers, searches, _ := composed(p, node)
-	if c := p.Spec.DNSConfig; c != nil {
-		servers, searches = unique(servers, c.Nameservers), unique(searches, c.Searches)
-	}
+	wanted := containerspec.WantedDNS(p, node)
 	given := map[string]string{
 		"nameserver": strings.Join(sandbox.DnsConfig.Servers, " "),
 		"search":     strings.Join(sandbox.DnsConfig.Searches, " "),
@@ -54,7 +51,7 @@ func compare(t *testing.T, p *corev1.Pod, node *containerspec.Node) {
 			}
 		}
 	}
-	for what, all := range map[string][]string{"nameserver": servers, "search": searches} {
+	for what, all := range map[string][]string{"nameserver": wanted.Servers, "search": wanted.Searches} {
 		if left := strings.Join(all, " ") != given[what]; left != said[what] {
 			t.Errorf("%s: given %q of %q, and said %v", what, given[what], all, said[what])
 		}

@@ -6,7 +6,4 @@
 // Consumes: the file that resolvConf names, and what package containerspec takes for a
 // pod's DNS.
 // Publishes: [Parse], [File], [File.CheckLimits], [Messages].
-//
-// [Messages] is kept in step with the message to the runtime by a test that compares
-// both.
 package resolver

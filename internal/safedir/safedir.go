@@ -69,6 +69,37 @@ func step(create *fs.FileMode, from int, name string) (int, error) {
 	return openat(from, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
+// Open opens a directory in the directory, as [Open] does.
+func (d *Dir) Open(name string) (*Dir, error) {
+	fd, err := step(nil, int(d.f.Fd()), name)
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{f: os.NewFile(uintptr(fd), filepath.Join(d.f.Name(), name))}, nil
+}
+
+// blockSize is the unit in which the kernel counts what a file takes.
+const blockSize = 512
+
+// Taken returns what everything in the directory takes on the disk that is no
+// directory itself, and how many these are. It looks at limit entries at most, and is
+// to be called once.
+func (d *Dir) Taken(limit int) (bytes, files int64, err error) {
+	names, err := d.f.Readdirnames(limit)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, 0, err
+	}
+	for _, name := range names {
+		var st unix.Stat_t
+		if err := unix.Fstatat(int(d.f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			continue // gone, or none
+		}
+		bytes += st.Blocks * blockSize
+		files++
+	}
+	return bytes, files, nil
+}
+
 // Close closes the directory.
 func (d *Dir) Close() { _ = d.f.Close() }
 

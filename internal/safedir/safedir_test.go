@@ -209,3 +209,35 @@ func TestTheRootMayBeASymlink(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTaken: directories do not count, and no symlink is followed.
+func TestTaken(t *testing.T) {
+	root := t.TempDir()
+	must(t, os.MkdirAll(root+"/pod/a/sub", 0o755))
+	must(t, os.WriteFile(root+"/pod/a/log", make([]byte, 10_000), 0o600))
+	must(t, os.WriteFile(root+"/pod/a/empty", nil, 0o600))
+	must(t, os.WriteFile(root+"/large", make([]byte, 1<<20), 0o600))
+	must(t, os.Symlink(root+"/large", root+"/pod/a/link"))
+	must(t, os.Symlink(root, root+"/pod/b"))
+	pod, err := Open(root, "pod")
+	must(t, err)
+	defer pod.Close()
+	a, err := pod.Open("a")
+	must(t, err)
+	defer a.Close()
+	if bytes, files, err := a.Taken(100); bytes < 10_000 || bytes > 100_000 || files != 3 || err != nil {
+		t.Errorf("%d bytes, %d files, %v", bytes, files, err)
+	}
+	for _, name := range []string{"b", "..", "a/sub"} {
+		if d, err := pod.Open(name); err == nil {
+			d.Close()
+			t.Errorf("%q was opened", name)
+		}
+	}
+	a, err = pod.Open("a")
+	must(t, err)
+	defer a.Close()
+	if _, files, err := a.Taken(1); files > 1 || err != nil {
+		t.Errorf("%d files, %v", files, err)
+	}
+}

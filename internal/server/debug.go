@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"strconv"
 	"strings"
 )
 
@@ -32,21 +33,32 @@ func (s *Server) serveConfig(w http.ResponseWriter, _ *http.Request) {
 // maxLevel is the longest log level that is looked at, in bytes.
 const maxLevel = 16
 
-// serveVerbosity changes the log level.
+// serveVerbosity changes the log level, and answers like the kubelet's handlers of
+// flags.
 func (s *Server) serveVerbosity(w http.ResponseWriter, r *http.Request) {
+	answer := func(code int, text string) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(code)
+		_, _ = fmt.Fprintln(w, text)
+	}
 	if r.Method != http.MethodPut {
-		fail(w, http.StatusNotAcceptable, "unrecognized http method") //nolint:misspell // the kubelet's text
+		answer(http.StatusNotAcceptable, "unsupported http method")
 		return
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxLevel+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxLevel))
 	if err != nil {
-		fail(w, http.StatusInternalServerError, "error reading the new log level: "+err.Error())
+		answer(http.StatusBadRequest, "error reading request body: "+err.Error())
 		return
 	}
 	level := strings.TrimSpace(string(body))
-	if err := s.from.SetVerbosity(level); err != nil || len(body) > maxLevel {
-		fail(w, http.StatusBadRequest, fmt.Sprintf("failed to set klog.logging.verbosity %.*s: %v", maxLevel, level, err))
+	if _, err := strconv.ParseUint(level, 10, 32); err != nil {
+		answer(http.StatusBadRequest, err.Error())
 		return
 	}
-	fail(w, http.StatusOK, "successfully set klog.logging.verbosity to "+level)
+	if err := s.from.SetVerbosity(level); err != nil {
+		answer(http.StatusBadRequest, fmt.Sprintf("failed set klog.logging.verbosity %s: %v", level, err))
+		return
+	}
+	answer(http.StatusOK, "successfully set klog.logging.verbosity to "+level)
 }

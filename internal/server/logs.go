@@ -79,12 +79,16 @@ type logWriter struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
 	begun bool
+	until time.Time // the deadline that is set
 }
 
 // Write implements io.Writer.
 func (l *logWriter) Write(p []byte) (int, error) {
 	l.begun = true
-	_ = l.rc.SetWriteDeadline(time.Now().Add(streamStall))
+	if until := time.Now().Add(streamStall); until.Sub(l.until) > streamStall/100 {
+		l.until = until
+		_ = l.rc.SetWriteDeadline(until)
+	}
 	return l.w.Write(p)
 }
 

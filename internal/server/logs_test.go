@@ -138,12 +138,13 @@ func TestFollow(t *testing.T) {
 		}
 		_ = out.Flush()
 		<-step
-		_, _ = io.WriteString(out, "line\n")
-		_ = out.Flush()
-		over, again := ended()
+		over, again := ended() // before the line, with which the container ends
 		if over {
 			t.Error("ended while it runs")
+			return nil
 		}
+		_, _ = io.WriteString(out, "line\n")
+		_ = out.Flush()
 		<-again
 		if over, _ = ended(); !over {
 			t.Error("not ended with its pod")

@@ -37,7 +37,7 @@ func (s *Server) serveRunningPods(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	items := make([]corev1.Pod, 0, len(running))
+	var items []corev1.Pod
 	for _, p := range running {
 		items = append(items, *p)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/component-base/metrics/prometheus/slis"
 )
 
 // Handler is the whole API behind the guard.
@@ -17,7 +18,7 @@ func (s *Server) Handler() http.Handler {
 	} else {
 		s.noDebugging(mux)
 	}
-	return limit(s.cfg.Guard(letIn(mux)))
+	return s.from.Count("readwrite", limit(s.cfg.Guard(letIn(mux))))
 }
 
 // ReadOnlyHandler is what everybody may see, without a guard.
@@ -25,20 +26,29 @@ func (s *Server) ReadOnlyHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.always(mux)
 	s.noDebugging(mux)
-	return limit(letIn(mux))
+	return s.from.Count("readonly", limit(letIn(mux)))
 }
 
 // always adds what is served on either port.
 func (s *Server) always(mux *http.ServeMux) {
 	healthz.InstallHandler(mux, healthz.PingHealthz, healthz.NamedCheck("log", healthy),
-		healthz.NamedCheck("syncloop", func(r *http.Request) error { return s.from.Alive(r.Context()) }))
+		healthz.NamedCheck("syncloop", func(r *http.Request) error { return s.from.Alive(r.Context()) }),
+		healthz.NamedCheck("device-plugin", healthy))
+	slis.SLIMetricsWithReset{}.Install(mux)
 	pods := methods(http.HandlerFunc(s.servePods), http.MethodGet)
 	mux.Handle("/pods", pods)
 	mux.Handle("/pods/{$}", pods)
+	mux.Handle("/pods/", http.HandlerFunc(nowhere))
+	mux.Handle("/stats/", http.HandlerFunc(nowhere))
 	mux.Handle("/metrics", s.from.Metrics)
+	if s.from.Probes != nil {
+		mux.Handle("/metrics/probes", s.from.Probes)
+	}
+	s.statistics(mux)
 }
 
-// healthy is the check of a log that has no buffer which could hang.
+// healthy is the check of what cannot fail: a log that has no buffer which could
+// hang, and the registration of device plugins, which there is none of.
 func healthy(*http.Request) error { return nil }
 
 // debugging adds what enableDebuggingHandlers is about.
@@ -58,10 +68,27 @@ func (s *Server) debugging(mux *http.ServeMux) {
 	mux.Handle("/portForward/{namespace}/{pod}", stream(s.servePortForward))
 	mux.Handle("/portForward/{namespace}/{pod}/{uid}", stream(s.servePortForward))
 	mux.Handle("/containerLogs"+container, methods(long(s.oneOf(s.followers, "log readers", s.serveLogs)), http.MethodGet))
-	mux.Handle("/runningpods", methods(http.HandlerFunc(s.serveRunningPods), http.MethodGet))
 	mux.Handle("/runningpods/{$}", methods(http.HandlerFunc(s.serveRunningPods), http.MethodGet))
 	mux.Handle("/configz", http.HandlerFunc(s.serveConfig))
+	for _, path := range []string{"/run", "/exec", "/attach", "/portForward", "/containerLogs"} {
+		mux.Handle(path, http.HandlerFunc(nowhere))
+		mux.Handle(path+"/", http.HandlerFunc(nowhere))
+	}
+	mux.Handle("/runningpods/", http.HandlerFunc(nowhere))
+	if s.cfg.Handlers.AllocatedPods {
+		all, one := methods(http.HandlerFunc(s.serveAllocatedPods), http.MethodGet), methods(http.HandlerFunc(s.serveAllocatedPod), http.MethodGet)
+		mux.Handle("/allocatedPods", all)
+		mux.Handle("/allocatedPods/{$}", all)
+		mux.Handle("/allocatedPods/{namespace}/{pod}", one)
+		mux.Handle("/allocatedPods/{namespace}/{pod}/{uid}", one)
+		mux.Handle("/allocatedPods/", http.HandlerFunc(nowhere))
+	}
+	if s.cfg.Handlers.Checkpoint {
+		mux.Handle("/checkpoint/", http.HandlerFunc(nowhere))
+		mux.Handle("/checkpoint"+container, methods(long(s.oneOf(s.streams, "streams", s.serveCheckpoint)), http.MethodPost))
+	}
 	s.debugPages(mux)
+	s.zPages(mux)
 }
 
 // debugPages adds what has a switch of its own.
@@ -76,9 +103,14 @@ func (s *Server) debugPages(mux *http.ServeMux) {
 		}
 	}
 	h := s.cfg.Handlers
-	add("/logs/", "", h.SystemLogs, "logs", methods(long(systemLogs("/logs/", s.cfg.SystemLogDir)), http.MethodGet))
+	add("/logs/", "", h.SystemLogs, "logs", methods(s.systemLogs("/logs/"), http.MethodGet))
 	add("/debug/pprof/", "", h.Profiling, "profiling", methods(long(profiles(h.Profiling && h.ContentionProfiling)), http.MethodGet))
 	add("/debug/flags/v", "", h.Flags, "flags", http.HandlerFunc(s.serveVerbosity))
+}
+
+// nowhere answers for what is below a path that is known, and is nothing.
+func nowhere(w http.ResponseWriter, _ *http.Request) {
+	fail(w, http.StatusNotFound, "404: Page Not Found")
 }
 
 // noDebugging answers for what is switched off.

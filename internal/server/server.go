@@ -59,6 +59,10 @@ type Config struct {
 	Handlers Handlers
 	// SystemLogDir is what /logs/ shows, normally /var/log.
 	SystemLogDir string
+	// CheckpointDir is where checkpoints of containers are written.
+	CheckpointDir string
+	// Version is what /statusz shows as the program's version: v1.37.1.
+	Version string
 }
 
 // Handlers switches parts of the API (KubeletConfiguration: enable*Handler(s)).
@@ -67,6 +71,17 @@ type Handlers struct {
 	// WebSockets and SplitLogStreams are the feature gates
 	// ExtendWebSocketsToKubelet and PodLogsQuerySplitStreams.
 	WebSockets, SplitLogStreams bool
+	// LogQuery is enableSystemLogQuery. Checkpoint, Flagz, Statusz and AllocatedPods
+	// are the feature gates ContainerCheckpoint, ComponentFlagz, ComponentStatusz and
+	// KubeletAllocatedPodsEndpoint.
+	LogQuery, Checkpoint, Flagz, Statusz, AllocatedPods bool
+}
+
+// Checkpoints writes the state of containers into files.
+type Checkpoints interface {
+	// Checkpoint makes the archive at path within the given seconds; 0 leaves them
+	// to the runtime.
+	Checkpoint(ctx context.Context, id, path string, seconds int64) error
 }
 
 // Sources is where answers come from.
@@ -75,6 +90,23 @@ type Sources struct {
 	Runtime Runtime
 	Logs    Logs
 	Metrics http.Handler
+	// Probes is what /metrics/probes shows.
+	Probes http.Handler
+	// Count, if set, counts the requests that reach a port ("readwrite",
+	// "readonly"), those that are refused too, and Upgraded those whose streams go
+	// through a WebSocket (exec, attach, portforward).
+	Count    func(port string, next http.Handler) http.Handler
+	Upgraded func(what string)
+	// Checkpoints is asked if Handlers.Checkpoint is on.
+	Checkpoints Checkpoints
+	// Flags are the command line's flags with their values, for /flagz.
+	Flags map[string]string
+	// Resource is /metrics/resource. Summary is what /stats/summary shows as JSON, all
+	// or CPU and memory alone. nil: this is not served.
+	Resource http.Handler
+	// CAdvisor is /metrics/cadvisor; nil: this is not served.
+	CAdvisor http.Handler
+	Summary  func(ctx context.Context, onlyCPUAndMemory bool) (any, error)
 	// Alive returns an error when the loop that drives pods does not answer.
 	Alive func(context.Context) error
 	// Config is what /configz shows under "kubeletconfig".
@@ -98,6 +130,8 @@ const (
 	maxStrangers = 4096
 	maxFollowers = 4096
 	maxStreams   = 2048
+	// maxQueries bounds the programs that look into the node's logs.
+	maxQueries = 16
 	// A crowd is so many streams and log readers. Some time after one has gone,
 	// the memory it took is given back to the machine.
 	crowd  = 100
@@ -113,15 +147,23 @@ type Server struct {
 	log       *zap.Logger
 	followers chan struct{}
 	streams   chan struct{}
+	queries   chan struct{}
 	// left counts what ended since memory was given back.
 	left atomic.Int64
 }
 
 // New returns a server that does not listen yet.
 func New(cfg Config, from Sources, log *zap.Logger) *Server {
+	if from.Count == nil {
+		from.Count = func(_ string, next http.Handler) http.Handler { return next }
+	}
+	if from.Upgraded == nil {
+		from.Upgraded = func(string) {}
+	}
 	return &Server{
 		cfg: cfg, from: from, log: log,
 		followers: make(chan struct{}, maxFollowers), streams: make(chan struct{}, maxStreams),
+		queries: make(chan struct{}, maxQueries),
 	}
 }
 

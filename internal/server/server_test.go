@@ -61,7 +61,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/run/ns/p/x?cmd=x", 500, `container not found ("x")`},
 		{"POST", "/run/ns/x/c?cmd=x", 404, "pod does not exist"},
 		{"GET", "/configz", 200, `{"kubeletconfig":{"kind":"KubeletConfiguration"}}` + "\n"},
-		{"GET", "/debug/flags/v", 406, "unrecognized http method"}, //nolint:misspell // the kubelet's text
+		{"GET", "/debug/flags/v", 406, "unsupported http method\n"},
 	} {
 		if code, _, body := w.do(c.method, c.path, nil); code != c.code || body != c.body {
 			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.path, code, body, c.code, c.body)
@@ -172,8 +172,11 @@ func TestHealth(t *testing.T) {
 
 func TestVerbosity(t *testing.T) {
 	w := newWorld(t)
-	if code, _, body := w.do("PUT", "/debug/flags/v", strings.NewReader("5\n")); code != 200 || w.level != "5" || body != "successfully set klog.logging.verbosity to 5" {
+	if code, _, body := w.do("PUT", "/debug/flags/v", strings.NewReader("5\n")); code != 200 || w.level != "5" || body != "successfully set klog.logging.verbosity to 5\n" {
 		t.Errorf("%d %q, level %s", code, body, w.level)
+	}
+	if code, _, body := w.do("PUT", "/debug/flags/v", strings.NewReader("high")); code != 400 || body != "strconv.ParseUint: parsing \"high\": invalid syntax\n" {
+		t.Errorf("%d %q", code, body)
 	}
 	if code, _, body := w.do("PUT", "/debug/flags/v", strings.NewReader(strings.Repeat("9", 1<<20))); code != 400 || len(body) > 200 {
 		t.Errorf("%d %.300q", code, body)

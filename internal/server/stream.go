@@ -21,7 +21,7 @@ import (
 
 // serveExec runs a command in a container.
 func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
-	s.remoteCommand(w, r, func(v *pod.View, streams *pod.Streams) (*url.URL, error) {
+	s.remoteCommand(w, r, "exec", func(v *pod.View, streams *pod.Streams) (*url.URL, error) {
 		id := s.running(r, v)
 		if id == "" {
 			return nil, fmt.Errorf("container not found (%q)", r.PathValue("container"))
@@ -36,7 +36,7 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 // serveAttach connects to the first process of a container. Whether that has a
 // terminal is the container's to say.
 func (s *Server) serveAttach(w http.ResponseWriter, r *http.Request) {
-	s.remoteCommand(w, r, func(v *pod.View, streams *pod.Streams) (*url.URL, error) {
+	s.remoteCommand(w, r, "attach", func(v *pod.View, streams *pod.Streams) (*url.URL, error) {
 		name := r.PathValue("container")
 		id := s.running(r, v)
 		spec, _ := pod.Find(v.Pod, name)
@@ -53,7 +53,7 @@ func (s *Server) serveAttach(w http.ResponseWriter, r *http.Request) {
 }
 
 // remoteCommand takes the streams of an exec or attach to the runtime.
-func (s *Server) remoteCommand(w http.ResponseWriter, r *http.Request, address func(*pod.View, *pod.Streams) (*url.URL, error)) {
+func (s *Server) remoteCommand(w http.ResponseWriter, r *http.Request, what string, address func(*pod.View, *pod.Streams) (*url.URL, error)) {
 	opts, err := remotecommand.NewOptions(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
@@ -71,6 +71,7 @@ func (s *Server) remoteCommand(w http.ResponseWriter, r *http.Request, address f
 		return
 	}
 	if s.cfg.Handlers.WebSockets && wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
+		s.from.Upgraded(what)
 		translator.NewStreamTranslatorHandler(to, nil, 0, translator.Options{
 			Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr, Tty: opts.TTY,
 		}).ServeHTTP(w, r)
@@ -114,6 +115,7 @@ func (s *Server) servePortForward(w http.ResponseWriter, r *http.Request) {
 	}
 	var h http.Handler = s.proxy(to)
 	if tunnel {
+		s.from.Upgraded("portforward")
 		h = translator.NewTunnelingHandler(h)
 	}
 	h.ServeHTTP(w, r)

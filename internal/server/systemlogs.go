@@ -10,9 +10,15 @@ import (
 	"syscall"
 )
 
-// systemLogs shows the files below dir at prefix.
-func systemLogs(prefix, dir string) http.Handler {
-	return http.StripPrefix(prefix, http.FileServerFS(logFiles{dir}))
+// systemLogs shows the files of the node's logs at prefix, and if it may, what
+// its services log.
+func (s *Server) systemLogs(prefix string) http.Handler {
+	files := logFiles{s.cfg.SystemLogDir}
+	h := long(s.oneOf(s.followers, "log readers", http.FileServerFS(files).ServeHTTP))
+	if s.cfg.Handlers.LogQuery {
+		h = s.queried(files, h)
+	}
+	return http.StripPrefix(prefix, h)
 }
 
 // logFiles are the regular files and folders below a folder. Symlinks are

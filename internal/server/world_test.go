@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -46,17 +48,19 @@ type world struct {
 	// forward is what a connection to a pod's port gets.
 	forward func(ctx context.Context, sandbox string, port int32, stream io.ReadWriteCloser) error
 	// read is what a log has.
-	read     func(ctx context.Context, w pod.LogWriter, path string, opts pod.LogOptions, ended func() (bool, <-chan struct{})) error
-	running  []*corev1.Pod
-	err      error // of every call to the runtime
-	alive    error
-	level    string
-	asked    []pod.Streams
-	prepared int
-	server   *Server
-	url      string
-	client   *http.Client
-	stop     func()
+	read    func(ctx context.Context, w pod.LogWriter, path string, opts pod.LogOptions, ended func() (bool, <-chan struct{})) error
+	running []*corev1.Pod
+	err     error // of every call to the runtime
+	alive   error
+	level   string
+	// checkpoints are those that were asked for.
+	checkpoints []string
+	asked       []pod.Streams
+	prepared    int
+	server      *Server
+	url         string
+	client      *http.Client
+	stop        func()
 }
 
 // newWorld serves the API over TLS until the test ends.
@@ -66,14 +70,16 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	cfg := Config{
 		Guard:        func(h http.Handler) http.Handler { return h },
 		SystemLogDir: t.TempDir(),
-		Handlers:     Handlers{Debugging: true, SystemLogs: true, Profiling: true, Flags: true, WebSockets: true},
+		Handlers: Handlers{Debugging: true, SystemLogs: true, Profiling: true, Flags: true, WebSockets: true,
+			LogQuery: true, Checkpoint: true, Flagz: true, Statusz: true},
+		CheckpointDir: filepath.Join(t.TempDir(), "checkpoints"), Version: "v1.37.1+nodeagent.0.1",
 	}
 	for _, f := range change {
 		f(&cfg)
 	}
 	w.server = New(cfg, Sources{
 		Pods: w, Runtime: w, Logs: w, Metrics: http.NotFoundHandler(), Config: map[string]string{"kind": "KubeletConfiguration"},
-		Alive: func(context.Context) error { return w.alive },
+		Alive: func(context.Context) error { return w.alive }, Checkpoints: w, Flags: map[string]string{"config": "/etc/x", "v": "4"},
 		SetVerbosity: func(level string) error {
 			if len(level) != 1 {
 				return errors.New("not a digit")
@@ -199,6 +205,13 @@ func (w *world) ExecSync(_ context.Context, id string, command []string, _ time.
 		return pod.ExecResult{Stderr: []byte("bad"), ExitCode: 3}, w.err
 	}
 	return pod.ExecResult{Stdout: []byte(id + " ran " + command[len(command)-1]), Stderr: []byte("+")}, w.err
+}
+
+func (w *world) Checkpoint(_ context.Context, id, path string, seconds int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.checkpoints = append(w.checkpoints, fmt.Sprint(id, " ", path, " ", seconds))
+	return w.err
 }
 
 func (w *world) LogPath(_ context.Context, id string) (string, error) { return "/logs/" + id, w.err }

@@ -37,6 +37,7 @@ type Writer struct {
 	pods  typedcorev1.PodsGetter
 	log   *zap.Logger
 	queue workqueue.TypedDelayingInterface[types.UID]
+	took  func(time.Duration)
 
 	mu      sync.Mutex
 	entries map[types.UID]*entry
@@ -44,6 +45,8 @@ type Writer struct {
 	// server's. One count for all pods keeps the rate of requests from growing
 	// with their number.
 	outage int
+	// lastTurn is the last turn that a status has which may be overtaken.
+	lastTurn time.Time
 }
 
 // entry is what is to be said of one pod, and what the API last said of it.
@@ -56,14 +59,23 @@ type entry struct {
 	version string
 	// retries counts how often in a row the status was refused.
 	retries int
+	// since is when the oldest change was handed over that nobody has sent.
+	since time.Time
 	// inflight: a request is under way, so base is about to change.
 	inflight bool
+	// waits: it will have its turn, overtaken or not.
+	waits bool
 }
 
-// New returns a writer; nothing is sent before [Writer.Run].
-func New(pods typedcorev1.PodsGetter, log *zap.Logger) *Writer {
+// New returns a writer; nothing is sent before [Writer.Run]. took, if not nil, is
+// told how long each change waited from being handed over until the API server
+// had it.
+func New(pods typedcorev1.PodsGetter, took func(time.Duration), log *zap.Logger) *Writer {
+	if took == nil {
+		took = func(time.Duration) {}
+	}
 	return &Writer{
-		pods: pods, log: log,
+		pods: pods, took: took, log: log,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[types.UID]{Name: "pod_status"}),
 
 		entries: map[types.UID]*entry{},
@@ -86,6 +98,16 @@ func (w *Writer) Publish(p *corev1.Pod, status corev1.PodStatus, finished bool) 
 	}
 	e.pod, e.status, e.finished = p, status, e.finished || finished
 	if !e.finished && !e.inflight && same(e) {
+		return
+	}
+	if e.since.IsZero() {
+		e.since = time.Now()
+	}
+	if passing(e) {
+		if !e.waits {
+			e.waits, w.lastTurn = true, turn(time.Now(), w.lastTurn)
+			w.queue.AddAfter(p.UID, time.Until(w.lastTurn))
+		}
 		return
 	}
 	w.queue.Add(p.UID)
@@ -128,7 +150,7 @@ func (w *Writer) serve(ctx context.Context, uid types.UID) {
 		return
 	}
 	snapshot := *e
-	e.inflight = true
+	e.inflight, e.waits, e.since = true, false, time.Time{}
 	w.mu.Unlock()
 
 	err := w.send(ctx, &snapshot)
@@ -169,6 +191,9 @@ func (w *Writer) settle(uid types.UID, e, snapshot *entry, err error) (failures 
 	if w.entries[uid] != e { // forgotten meanwhile
 		return 0, false
 	}
+	if err != nil {
+		e.since = snapshot.since
+	}
 	// What was patched before a DELETE failed is in the API all the same.
 	if snapshot.version == e.version || newer(snapshot.version, e.version) {
 		e.base, e.version = snapshot.base, snapshot.version
@@ -176,6 +201,9 @@ func (w *Writer) settle(uid types.UID, e, snapshot *entry, err error) (failures 
 	switch {
 	case err == nil:
 		e.retries = 0
+		if !snapshot.since.IsZero() {
+			w.took(time.Since(snapshot.since))
+		}
 		if snapshot.finished && snapshot.pod.DeletionTimestamp != nil {
 			delete(w.entries, uid)
 		}

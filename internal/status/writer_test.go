@@ -33,7 +33,7 @@ func saying(message string) corev1.PodStatus {
 func run(t *testing.T, s *server, test func(t *testing.T, w *Writer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := New(s, zaptest.NewLogger(t))
+		w := New(s, nil, zaptest.NewLogger(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- w.Run(ctx) }()
@@ -220,7 +220,7 @@ func TestFinalPatchThenDelete(t *testing.T) {
 		st := saying("end")
 		st.Phase = corev1.PodSucceeded
 		w.Publish(s.pod("a"), st, false)
-		synctest.Wait()
+		pass(overtaken)
 		if n := len(s.requests()); n != 1 {
 			t.Fatalf("%d requests before the pod is finished", n)
 		}

@@ -18,6 +18,8 @@ const maxJobs = 1024
 // jobs runs at most one piece of work per pod, off the caller's goroutine.
 type jobs struct {
 	log *zap.Logger
+	// ended is told when a pod has no work any more.
+	ended func()
 
 	mu   sync.Mutex
 	busy map[types.UID]*job
@@ -36,6 +38,21 @@ func (j *jobs) do(ctx context.Context, uid types.UID, what string, f func(contex
 	if err != nil {
 		return err
 	}
+	return j.run(ctx, uid, mine, f)
+}
+
+// try does the same if nothing else is done for the pod; else it says so.
+func (j *jobs) try(ctx context.Context, uid types.UID, what string, f func(context.Context) error) (busy bool, err error) {
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	mine, err := j.begin(now, uid, what)
+	if err != nil {
+		return true, err
+	}
+	return false, j.run(ctx, uid, mine, f)
+}
+
+func (j *jobs) run(ctx context.Context, uid types.UID, mine *job, f func(context.Context) error) error {
 	failed := make(chan error, 1)
 	go func() {
 		defer j.end(uid, mine)
@@ -50,7 +67,7 @@ func (j *jobs) do(ctx context.Context, uid types.UID, what string, f func(contex
 	case err := <-failed: // both were ready
 		return err
 	default:
-		return fmt.Errorf("%s of pod %s has not returned: %w", what, uid, ctx.Err())
+		return fmt.Errorf("%s of pod %s has not returned: %w", mine.what, uid, ctx.Err())
 	}
 }
 
@@ -78,11 +95,19 @@ func (j *jobs) begin(ctx context.Context, uid types.UID, what string) (*job, err
 	}
 }
 
+// current is the pod's work that runs; nil: there is none.
+func (j *jobs) current(uid types.UID) *job {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.busy[uid]
+}
+
 func (j *jobs) end(uid types.UID, mine *job) {
 	j.mu.Lock()
 	delete(j.busy, uid)
 	j.mu.Unlock()
 	close(mine.done)
+	j.ended()
 }
 
 // shielded turns a panic into an error: nobody could recover it on this

@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -16,22 +19,33 @@ import (
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
-// ReasonFailedMount is the event reason of a volume that cannot be set up.
-const ReasonFailedMount = "FailedMount"
-
 // Config is what a [Manager] needs to know.
 type Config struct {
 	// RootDir is the agent's root directory, /var/lib/kubelet.
 	RootDir string
+	// Claims finds PersistentVolumes; nil: the node has no API server.
+	Claims Claims
+	// Events tells users about their pods; nil: nobody is told.
+	Events Events
+	// Observe, if set, hears of each volume that was mounted or unmounted: the name
+	// of its type, empty if that is not known, and how it went.
+	Observe func(plugin string, unmount bool, took time.Duration, err error)
 }
 
-// Manager mounts and unmounts the volumes of pods. It remembers nothing but
-// what runs at the moment: the disk is the state.
+// Manager mounts and unmounts the volumes of pods. The disk is the state: beside
+// it the manager remembers what runs at the moment and which mounted volumes
+// are to follow what they are made of.
 type Manager struct {
 	root    string
 	plugins []Plugin
+	claims  Claims
+	events  Events
 	log     *zap.Logger
 	jobs    jobs
+	steps   steps
+	live    followers
+	observe func(plugin string, unmount bool, took time.Duration, err error)
+	mounted mountedVolumes
 }
 
 // New returns a manager for the pods below cfg.RootDir, which it creates. The
@@ -48,7 +62,12 @@ func New(cfg Config, plugins []Plugin, log *zap.Logger) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve root directory: %w", err)
 	}
-	return &Manager{root: root, plugins: plugins, log: log, jobs: jobs{log: log, busy: map[types.UID]*job{}}}, nil
+	m := &Manager{root: root, plugins: plugins, claims: cfg.Claims, events: cfg.Events, log: log, live: newFollowers(), observe: cfg.Observe}
+	if m.observe == nil {
+		m.observe = func(string, bool, time.Duration, error) {}
+	}
+	m.jobs = jobs{log: log, ended: m.live.hint, busy: map[types.UID]*job{}}
+	return m, nil
 }
 
 // Mount sets up the volumes that the pod's containers use, all at once, and
@@ -70,13 +89,6 @@ func (m *Manager) Mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error)
 	}
 	got = <-done
 	return got, nil
-}
-
-func failure(err error) error {
-	if _, ok := errors.AsType[*pod.Failure](err); ok {
-		return err
-	}
-	return &pod.Failure{Reason: ReasonFailedMount, Message: err.Error(), Err: err}
 }
 
 func (m *Manager) mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error) {
@@ -112,6 +124,7 @@ func (m *Manager) mount(ctx context.Context, p *corev1.Pod) (pod.Volumes, error)
 	for i, v := range used {
 		volumes[v.Name] = results[i]
 	}
+	m.mounted.set(p.UID, m.measurable(p, used, volumes))
 	return volumes, nil
 }
 
@@ -119,32 +132,116 @@ func (m *Manager) mountOne(ctx context.Context, p *corev1.Pod, v *corev1.Volume)
 	if err := validName("volume name", v.Name); err != nil {
 		return pod.Volume{}, err
 	}
-	for _, plugin := range m.plugins {
-		if !plugin.Supports(v) {
-			continue
-		}
-		ref := Ref{Root: m.root, UID: p.UID, Plugin: plugin.Name(), Name: v.Name}
-		return plugin.Mount(ctx, Request{Pod: p, Volume: v, Ref: ref})
+	step := m.steps.begin(p.UID, v.Name)
+	defer step.end()
+	spec, err := m.resolve(ctx, p, v, step)
+	if err != nil {
+		return pod.Volume{}, unprocessed{err}
 	}
-	return pod.Volume{}, fmt.Errorf("volume type %s is not supported by this version of nodeagent", typeName(v))
+	began := time.Now()
+	mounted, err := m.setUp(ctx, p, spec, step)
+	m.observe(m.nameOf(spec), false, time.Since(began), err)
+	switch {
+	case err == nil:
+		return mounted, nil
+	case isUnprocessed(err):
+		return pod.Volume{}, err
+	default:
+		return pod.Volume{}, setUpFailed(spec.Name(), err)
+	}
 }
 
-// join makes one failure of all volumes that failed, in the spec's order.
-func join(used []*corev1.Volume, failed []error) error {
-	var message string
-	for i, err := range failed {
-		if err == nil {
-			continue
-		}
-		if message != "" {
-			message += "; "
-		}
-		message += fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", used[i].Name, err)
+// setUp mounts a volume and fills it.
+func (m *Manager) setUp(ctx context.Context, p *corev1.Pod, spec Spec, step *step) (pod.Volume, error) {
+	plugin := m.supporting(spec)
+	if plugin == nil {
+		return pod.Volume{}, fmt.Errorf("volume type %s is not supported by this version of nodeagent", typeName(spec.Volume))
 	}
-	if message == "" {
-		return nil
+	if err := validName("volume name", spec.Name()); err != nil {
+		return pod.Volume{}, err
 	}
-	return &pod.Failure{Reason: ReasonFailedMount, Message: message, Err: errors.Join(failed...)}
+	req := Request{
+		Pod: p, Spec: spec, Ref: Ref{Root: m.root, UID: p.UID, Plugin: plugin.Name(), Name: spec.Name()},
+		Tell: func(warning bool, reason, message string) {
+			if m.events != nil {
+				m.events.Event(p, "", warning, reason, message)
+			}
+		},
+	}
+	step.is("mounting it (" + plugin.Name() + ")")
+	mounted, err := plugin.Mount(ctx, req)
+	if err != nil {
+		return pod.Volume{}, err
+	}
+	if spec.Persistent != nil {
+		mounted.Persistent, mounted.Group = spec.Persistent.Name, groupOf(p, spec.Persistent)
+	}
+	if live, is := plugin.(Live); is {
+		step.is("filling it (" + plugin.Name() + ")")
+		due, err := live.Update(ctx, req)
+		if err != nil {
+			return pod.Volume{}, err
+		}
+		m.follow(live, req, due)
+	}
+	return mounted, nil
+}
+
+// resolve looks behind a claim.
+func (m *Manager) resolve(ctx context.Context, p *corev1.Pod, v *corev1.Volume, step *step) (Spec, error) {
+	claimed := v.PersistentVolumeClaim
+	if claimed == nil && v.Ephemeral == nil {
+		return Spec{Volume: v}, nil
+	}
+	if m.claims == nil {
+		return Spec{}, errors.New("this node runs without an API server (no --kubeconfig is given), so nobody can say what the claim is bound to")
+	}
+	step.is("asking the API server what its claim is bound to")
+	persistent, err := m.claims.Find(ctx, p, v)
+	if err != nil {
+		return Spec{}, err
+	}
+	return Spec{Volume: v, Persistent: persistent, ReadOnly: claimed != nil && claimed.ReadOnly}, nil
+}
+
+// gidAnnotation on a PersistentVolume names a group that its users need.
+const gidAnnotation = "pv.beta.kubernetes.io/gid"
+
+// groupOf is the group that the pod's containers are to be in beside their own
+// because of a volume; 0: none.
+func groupOf(p *corev1.Pod, v *corev1.PersistentVolume) int64 {
+	group, err := strconv.ParseInt(v.Annotations[gidAnnotation], 10, 64)
+	if s := p.Spec.SecurityContext; err != nil || group < 0 || s != nil && slices.Contains(s.SupplementalGroups, group) {
+		return 0
+	}
+	return group
+}
+
+// supporting returns the first plugin that supports a volume; nil: there is none.
+func (m *Manager) supporting(spec Spec) Plugin {
+	for _, plugin := range m.plugins {
+		if plugin.Supports(spec) {
+			return plugin
+		}
+	}
+	return nil
+}
+
+// nameOf is the name of a volume's type; empty: it is not supported.
+func (m *Manager) nameOf(spec Spec) string {
+	if plugin := m.supporting(spec); plugin != nil {
+		return plugin.Name()
+	}
+	return ""
+}
+
+// TypeOf is the qualified name of a volume's type, as directories have it; empty if
+// it is not supported, or only known to whoever knows what its claim is bound to.
+func (m *Manager) TypeOf(v *corev1.Volume) string {
+	if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
+		return ""
+	}
+	return m.nameOf(Spec{Volume: v})
 }
 
 // Pods returns the UIDs of the pods that have a directory on the disk.

@@ -25,8 +25,8 @@ type fake struct {
 	unmounts atomic.Int32
 }
 
-func (*fake) Name() string                   { return "example.com/fake" }
-func (*fake) Supports(v *corev1.Volume) bool { return v.EmptyDir != nil }
+func (*fake) Name() string         { return "example.com/fake" }
+func (*fake) Supports(s Spec) bool { return s.Volume.EmptyDir != nil }
 func (f *fake) Unmount(ctx context.Context, r Ref) error {
 	f.unmounts.Add(1)
 	return r.Remove(ctx)
@@ -154,7 +154,7 @@ func TestHungMountHoldsUpItsOwnPodAlone(t *testing.T) {
 }
 
 func TestTooManyJobsAreRefused(t *testing.T) {
-	j := jobs{log: zap.NewNop(), busy: map[types.UID]*job{}}
+	j := jobs{log: zap.NewNop(), ended: func() {}, busy: map[types.UID]*job{}}
 	for i := range maxJobs {
 		j.busy[types.UID(rune(i))] = &job{}
 	}
@@ -183,6 +183,33 @@ func TestVolumesOfUnknownPluginsGoToo(t *testing.T) {
 	}
 	if err := m.Unmount(t.Context(), pod.Ref{UID: "u"}); err != nil {
 		t.Fatal(err)
+	}
+	if uids, err := m.Pods(); err != nil || len(uids) != 0 {
+		t.Errorf("pods = %v, %v", uids, err)
+	}
+}
+
+func TestFilesOfUnknownPluginsAreLeftAlone(t *testing.T) {
+	m := newManager(t)
+	dir := filepath.Join(m.root, "pods/u/volumes/example.com~store/pvc-1")
+	file := filepath.Join(dir, "deep/precious")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{file, filepath.Join(dir, "vol_data.json")} {
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := m.Unmount(t.Context(), pod.Ref{UID: "u"})
+	if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "example.com/store") {
+		t.Errorf("err = %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unmount(t.Context(), pod.Ref{UID: "u"}); err != nil {
+		t.Error(err)
 	}
 	if uids, err := m.Pods(); err != nil || len(uids) != 0 {
 		t.Errorf("pods = %v, %v", uids, err)

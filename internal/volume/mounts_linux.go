@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -46,10 +47,19 @@ func mountsBelow(dir string) ([]*mountinfo.Info, error) {
 	return infos, nil
 }
 
+// A program that the agent starts has, for the moment before it is executed, a copy
+// of every file that the agent has open, and what they lie on is busy. Nothing says
+// when that is over.
+const (
+	busyTries = 10
+	busyPause = 20 * time.Millisecond
+)
+
 // unmountBelow unmounts everything at or below dir. A mount can be hidden by a
-// later one on a directory above it, so it goes on while it gets anywhere.
+// later one on a directory above it, so it goes on while it gets anywhere. What is
+// busy is tried again for a moment.
 func unmountBelow(ctx context.Context, dir string) error {
-	for {
+	for try := 1; ; {
 		infos, err := mountsBelow(dir)
 		if err != nil || len(infos) == 0 {
 			return err
@@ -66,8 +76,17 @@ func unmountBelow(ctx context.Context, dir string) error {
 				failed = append(failed, fmt.Errorf("unmount %s (%s): %w", info.Mountpoint, info.FSType, err))
 			}
 		}
-		if !progress {
-			return errors.Join(failed...)
+		if progress {
+			continue
+		}
+		err = errors.Join(failed...)
+		if try++; try > busyTries || !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(busyPause):
 		}
 	}
 }

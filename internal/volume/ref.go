@@ -42,8 +42,20 @@ func (r Ref) rel() string {
 	return filepath.Join(podsDir, string(r.UID), volumesDir, escape(r.Plugin), r.Name)
 }
 
+// holds reports whether a directory is that of a volume of this name, of any type.
+func (r Ref) holds(dir string) bool {
+	types, name := filepath.Split(dir)
+	return name == r.Name && filepath.Dir(filepath.Clean(types)) == filepath.Join(r.Root, podsDir, string(r.UID), volumesDir)
+}
+
 // String names the volume for errors.
 func (r Ref) String() string { return fmt.Sprintf("volume %q of pod %s", r.Name, r.UID) }
+
+// Made reports whether the volume's directory is there.
+func (r Ref) Made() bool {
+	info, err := os.Lstat(r.Dir())
+	return err == nil && info.IsDir()
+}
 
 // Make creates the volume's directory with exactly this mode, whatever the
 // umask, and the directories above it as far as they are missing (0755). A

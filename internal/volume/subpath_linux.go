@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,10 +17,6 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/pod"
 )
-
-// ReasonConfig is the reason of a container that cannot be made because of what
-// its spec says.
-const ReasonConfig = "CreateContainerConfigError"
 
 // openTries bounds how often a path is resolved anew while it is changed under
 // our feet.
@@ -62,12 +59,13 @@ func (m *Manager) SubPaths(ctx context.Context, uid types.UID, container string,
 // log: it could show them what lies on the node.
 func (m *Manager) subPathFailure(uid types.UID, err error, what string) error {
 	m.log.Warn(what, zap.String("uid", string(uid)), zap.Error(err))
-	return &pod.Failure{Reason: ReasonConfig, Message: what}
+	return &pod.Failure{Reason: pod.ReasonContainerConfig, Message: what}
 }
 
 func (m *Manager) subPath(uid types.UID, container string, w pod.SubPath) (string, error) {
 	of := fmt.Sprintf(" for volumeMount %q of container %q", w.Volume, container)
-	if err := validName("volume name", w.Volume); err != nil {
+	name := cmp.Or(w.Persistent, w.Volume)
+	if err := validName("volume name", name); err != nil {
 		return "", m.subPathFailure(uid, err, "failed to prepare subPath"+of)
 	}
 	volume, err := os.OpenRoot(w.HostPath)
@@ -86,7 +84,7 @@ func (m *Manager) subPath(uid types.UID, container string, w pod.SubPath) (strin
 		return "", m.subPathFailure(uid, err, "failed to prepare subPath"+of)
 	}
 	defer func() { _ = source.Close() }()
-	at, err := m.bind(source, filepath.Join(podsDir, string(uid), subpathsDir, w.Volume, container), strconv.Itoa(w.Index))
+	at, err := m.bind(source, filepath.Join(podsDir, string(uid), subpathsDir, name, container), strconv.Itoa(w.Index))
 	if err != nil {
 		return "", m.subPathFailure(uid, err, "failed to prepare subPath"+of)
 	}
@@ -126,7 +124,7 @@ func makeSubPath(volume *os.Root, path string) error {
 	if err != nil {
 		return err
 	}
-	mode := top.Mode() & (os.ModePerm | os.ModeSetgid)
+	mode := top.Mode() & (os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky)
 	at := ""
 	for part := range strings.SplitSeq(filepath.Clean(path), "/") {
 		at = filepath.Join(at, part)

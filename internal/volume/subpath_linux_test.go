@@ -53,7 +53,7 @@ func TestSubPathsAreMounted(t *testing.T) {
 	if err := os.Symlink("dir", filepath.Join(volume, "link")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(volume, 0o777|os.ModeSetgid); err != nil {
+	if err := os.Chmod(volume, 0o777|os.ModeSetgid|os.ModeSticky); err != nil {
 		t.Fatal(err)
 	}
 	wanted := []pod.SubPath{
@@ -85,7 +85,7 @@ func TestSubPathsAreMounted(t *testing.T) {
 	}
 	for _, made := range []string{"new", "new/deep"} {
 		info, err := os.Stat(filepath.Join(volume, made))
-		if err != nil || info.Mode() != os.ModeDir|os.ModeSetgid|0o777 {
+		if err != nil || info.Mode() != os.ModeDir|os.ModeSetgid|os.ModeSticky|0o777 {
 			t.Errorf("%s: mode %v (%v), want the volume's", made, info.Mode(), err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,6 +23,8 @@ func (m *Manager) Unmount(ctx context.Context, ref pod.Ref) error {
 		return err
 	}
 	return m.jobs.do(ctx, ref.UID, "unmounting the volumes", func(ctx context.Context) error {
+		m.live.forget(ref.UID)
+		m.mounted.forget(ref.UID)
 		if err := m.unmount(ctx, ref.UID); err != nil {
 			return fmt.Errorf("take away the volumes of pod %s (%s): %w", ref, ref.UID, err)
 		}
@@ -56,7 +59,40 @@ func (m *Manager) unmount(ctx context.Context, uid types.UID) error {
 	if err := unmountBelow(ctx, dir); err != nil {
 		return err
 	}
+	if err := m.keepUnknown(refs); err != nil {
+		return err
+	}
 	return removeTree(ctx, filepath.Join(m.root, podsDir), string(uid))
+}
+
+// driverData is what a kubelet notes beside the volume of a driver.
+const driverData = "vol_data.json"
+
+// keepUnknown fails if a volume that no plugin of this version answers for has
+// files in it, although nothing is mounted there: what they are to whom is not
+// known. A kubelet leaves them alone as well.
+func (m *Manager) keepUnknown(refs []Ref) error {
+	root, err := os.OpenRoot(m.root)
+	if err != nil {
+		return fmt.Errorf("open root directory: %w", err)
+	}
+	defer root.Close()
+	for _, ref := range refs {
+		if m.plugin(ref.Plugin) != nil {
+			continue
+		}
+		err := fs.WalkDir(root.FS(), ref.rel(), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || path == filepath.Join(ref.rel(), driverData) {
+				return err
+			}
+			return fmt.Errorf("%s is of type %s, which this version of nodeagent does not know, and has files in it (%s): nothing is deleted; "+
+				"remove %s by hand if nobody needs it", ref, ref.Plugin, filepath.Join(m.root, path), ref.Dir())
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Manager) unmountAll(ctx context.Context, refs []Ref) error {
@@ -68,6 +104,11 @@ func (m *Manager) unmountAll(ctx context.Context, refs []Ref) error {
 			continue
 		}
 		group.Go(func() error {
+			step := m.steps.begin(ref.UID, ref.Name)
+			step.is("unmounting it (" + ref.Plugin + ")")
+			defer step.end()
+			began := time.Now()
+			defer func() { m.observe(ref.Plugin, true, time.Since(began), failed[i]) }()
 			failed[i] = m.jobs.shielded(ctx, ref.UID, func(ctx context.Context) error {
 				if err := plugin.Unmount(ctx, ref); err != nil {
 					return fmt.Errorf("UnmountVolume.TearDown failed for volume %q : %w", ref.Name, err)

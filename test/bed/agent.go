@@ -87,6 +87,14 @@ func (b *Bed) Agent() string {
 // SwitchAgent stops the agent and starts the named one in its place: same
 // flags, same configuration, same folders. NoAgent only stops.
 func (b *Bed) SwitchAgent(ctx context.Context, name string) error {
+	if err := b.LaunchAgent(ctx, name); err != nil || name == NoAgent {
+		return err
+	}
+	return b.Component("agent").WaitReady(ctx)
+}
+
+// LaunchAgent is SwitchAgent without waiting for the agent to answer.
+func (b *Bed) LaunchAgent(ctx context.Context, name string) error {
 	if name != NoAgent {
 		if err := b.installAgent(ctx, name); err != nil {
 			return fmt.Errorf("switch to agent %s: %w", name, err)
@@ -102,7 +110,7 @@ func (b *Bed) SwitchAgent(ctx context.Context, name string) error {
 	if name == NoAgent {
 		return nil
 	}
-	return agent.Start(ctx)
+	return agent.Launch(ctx)
 }
 
 // installAgent adds an agent that the bed was not started with.

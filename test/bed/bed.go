@@ -167,13 +167,15 @@ func (b *Bed) bringUp(ctx context.Context, builder *build.Builder) error {
 	}
 	var imports errgroup.Group
 	var base errgroup.Group
-	base.Go(func() error {
-		if err := stage("containerd", b.Component("containerd").Start)(); err != nil {
-			return err
-		}
-		imports.Go(stage("images", b.importImages))
-		return nil
-	})
+	if !b.options.NoRuntime {
+		base.Go(func() error {
+			if err := stage("containerd", b.Component("containerd").Start)(); err != nil {
+				return err
+			}
+			imports.Go(stage("images", b.importImages))
+			return nil
+		})
+	}
 	if !b.options.Standalone {
 		base.Go(func() error {
 			if err := stage("etcd", b.Component("etcd").Start)(); err != nil {

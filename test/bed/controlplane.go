@@ -32,8 +32,12 @@ func (b *Bed) process(name string) (keeper.Process, error) {
 		if agent == NoAgent {
 			return keeper.Process{}, fmt.Errorf("bed %s has no agent", b.Name)
 		}
+		argv = append([]string{filepath.Join(b.BinDir, agent)}, b.agentArgs()...)
+		if b.options.UsualSocket {
+			argv = b.withUsualSocket(argv)
+		}
 		return keeper.Process{
-			Name: name, Argv: append([]string{filepath.Join(b.BinDir, agent)}, b.agentArgs()...),
+			Name: name, Argv: argv,
 			Env: append(env, b.options.AgentEnv...), Log: b.logPath(name),
 		}, nil
 	default:
@@ -89,7 +93,7 @@ func (b *Bed) AuditLogPath() string { return filepath.Join(b.spec.LogDir(), "aud
 
 func (b *Bed) controllerManagerArgs() []string {
 	kubeconfig := filepath.Join(b.Dir, "controller-manager.kubeconfig")
-	return []string{
+	args := []string{
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=" + b.port("controller-manager"), "--cert-dir=" + b.pki(""),
 		"--tls-cert-file=" + b.pki("apiserver.crt"), "--tls-private-key-file=" + b.pki("apiserver.key"),
@@ -98,6 +102,7 @@ func (b *Bed) controllerManagerArgs() []string {
 		"--cluster-signing-cert-file=" + b.pki("ca.crt"), "--cluster-signing-key-file=" + b.pki("ca.key"),
 		"--kube-api-qps=200", "--kube-api-burst=400", "--v=1",
 	}
+	return append(args, b.options.ControllerManagerArgs...)
 }
 
 func (b *Bed) schedulerArgs() []string {

@@ -54,8 +54,19 @@ type Options struct {
 	AgentEnv []string
 	// APIServerArgs are more flags for kube-apiserver.
 	APIServerArgs []string
+	// ControllerManagerArgs are more flags for kube-controller-manager.
+	ControllerManagerArgs []string
 	// Agnhost imports the agnhost image too.
 	Agnhost bool
+	// UsualSocket lets the agent find the runtime's socket at
+	// /run/containerd/containerd.sock, the only place where the upstream
+	// kubelet's cAdvisor looks for it: without it, its /metrics/cadvisor and
+	// /stats/summary know containers by their cgroups only.
+	UsualSocket bool
+	// NoRuntime leaves out containerd and the images. The bed starts without an
+	// agent; before one is put there (Bed.SwitchAgent), somebody has to serve CRI
+	// at Bed.CRISocket.
+	NoRuntime bool
 	// AuditLog makes kube-apiserver log every request, see Bed.AuditLogPath.
 	AuditLog bool
 	// NoWait returns without waiting for the agent to be healthy and the node
@@ -91,6 +102,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if !slices.Contains([]string{Nodeagent, Kubelet, NoAgent}, o.Agent) {
 		return o, fmt.Errorf("agent %q: known are %s, %s and %s", o.Agent, Nodeagent, Kubelet, NoAgent)
+	}
+	if o.NoRuntime && o.Agent != NoAgent {
+		return o, fmt.Errorf("a bed without a runtime starts without an agent, not with %s", o.Agent)
 	}
 	if o.NodeName == "" {
 		o.NodeName = "node-" + o.Name

@@ -16,7 +16,7 @@ func TestOptions(t *testing.T) {
 	if err != nil || o.Agent != Nodeagent || !validName.MatchString(o.Name) || !o.temporary {
 		t.Errorf("got %+v, %v", o, err)
 	}
-	for _, bad := range []Options{{Name: "A"}, {Name: "../x"}, {Name: strings.Repeat("a", 21)}, {Name: "-a"}, {Agent: "docker"}} {
+	for _, bad := range []Options{{Name: "A"}, {Name: "../x"}, {Name: strings.Repeat("a", 21)}, {Name: "-a"}, {Agent: "docker"}, {NoRuntime: true}} {
 		if _, err := bad.withDefaults(); err == nil {
 			t.Errorf("accepted %+v", bad)
 		}
@@ -132,5 +132,26 @@ func TestTail(t *testing.T) {
 	t.Parallel()
 	if got := tail("a\nb\nc\n", 2); got != "b\nc" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestProgramsBesideHaveNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	b := testBed(Options{})
+	for _, name := range []string{"etcd", "kube-apiserver", "agent"} {
+		if _, err := b.Beside(t.Context(), name, "/bin/true"); err == nil || !strings.Contains(err.Error(), "component of that name") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestFlagsOfTheControlPlane(t *testing.T) {
+	t.Parallel()
+	b := testBed(Options{APIServerArgs: []string{"--a"}, ControllerManagerArgs: []string{"--b"}})
+	if args := b.apiserverArgs(); args[len(args)-1] != "--a" {
+		t.Errorf("kube-apiserver: %q", args)
+	}
+	if args := b.controllerManagerArgs(); args[len(args)-1] != "--b" {
+		t.Errorf("kube-controller-manager: %q", args)
 	}
 }

@@ -3,7 +3,6 @@
 package chaos
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,10 +20,7 @@ import (
 
 const (
 	steadyPods = 3
-	// earlyKills of a hundred hit the agent while it starts.
-	earlyKills = 30
-	startedBy  = 1500 * time.Millisecond // about how long a start takes
-	runsFor    = 3 * time.Second         // at most, between two kills
+	runsFor    = 3 * time.Second // at most, between two kills
 	// What is told of what is wrong: problems, and facts of a status.
 	shown, shownFacts = 25, 6
 )
@@ -39,7 +35,7 @@ func TestKills(t *testing.T) {
 	}
 	b := bed.Start(t, bed.Options{})
 	t.Logf("%s, %d kills, -seed=%d", b.Agent(), *kills, *seed)
-	before, err := inventory(t.Context(), b)
+	before, err := bedtest.Inventory(t.Context(), b)
 	must(t, "looking at the machine", err)
 	r := newRun(t, b)
 	began := time.Now()
@@ -53,18 +49,18 @@ func TestKills(t *testing.T) {
 		defer close(ended)
 		r.disturbed(t.Context(), stop)
 	}()
-	starts, early, err := r.kill(t.Context(), rand.New(rand.NewPCG(uint64(*seed), 1)))
+	done, err := bedtest.Kill(t.Context(), b, *kills, runsFor, rand.New(rand.NewPCG(uint64(*seed), 1)))
 	close(stop)
 	<-ended
 	must(t, "killing and starting the agent", err)
 	disturbed := time.Since(began)
 	r.endSteady(t, steady)
 	began = time.Now()
-	left, err := leaks(t.Context(), b, before, leakLimit(b))
+	left, err := bedtest.Leaks(t.Context(), b, before, bedtest.LeakLimit(b))
 	must(t, "looking for what is left", err)
-	t.Logf("%d kills in %s, and %d more during a start; starts of the agent: %s", *kills, disturbed.Round(time.Second), early, spread(starts))
+	t.Logf("%d kills in %s, and %d more during a start; starts of the agent: %s", *kills, disturbed.Round(time.Second), done.Early, spread(done.Starts))
 	took := time.Since(began).Round(100 * time.Millisecond)
-	agents, runtimes, err := blame(t.Context(), b, before, left)
+	agents, runtimes, err := bedtest.Blame(t.Context(), b, before, left)
 	must(t, "looking at what is left", err)
 	t.Logf("%s after the last pod: left by the agent %d things, by the runtime %d", took, len(agents), len(runtimes))
 	if len(runtimes) > 0 {
@@ -77,47 +73,6 @@ func TestKills(t *testing.T) {
 	r.report(t)
 }
 
-// leakLimit is how long after the last pod everything has to be gone. The kubelet
-// collects garbage once a minute.
-func leakLimit(b *bed.Bed) time.Duration {
-	if b.Agent() == bed.Kubelet {
-		return 3 * time.Minute
-	}
-	return 20 * time.Second
-}
-
-// kill kills the agent as often as the flag says and starts it again each time.
-// The pauses are random: the moments are what is tried.
-func (r *run) kill(ctx context.Context, random *rand.Rand) (starts []time.Duration, early int, err error) {
-	agent := r.bed.Component("agent")
-	between := func(most time.Duration) time.Duration { return time.Duration(random.Int64N(int64(most))) }
-	for n := range *kills {
-		pause(ctx, between(runsFor))
-		if err := agent.Kill(ctx); err != nil {
-			return starts, early, fmt.Errorf("kill %d: %w; did it end by itself? The end of its log:\n%s", n+1, err, bedtest.Tail(agent.Log(), 4000))
-		}
-		if random.IntN(100) < earlyKills && n+1 < *kills {
-			early++
-			if err := agent.Launch(ctx); err != nil {
-				return starts, early, fmt.Errorf("start after kill %d: %w", n+1, err)
-			}
-			pause(ctx, between(startedBy))
-			if err := agent.Kill(ctx); err != nil {
-				return starts, early, fmt.Errorf("kill during the start after kill %d: %w", n+1, err)
-			}
-		}
-		began := time.Now()
-		if err := agent.Start(ctx); err != nil {
-			return starts, early, fmt.Errorf("start after kill %d: %w", n+1, err)
-		}
-		starts = append(starts, time.Since(began))
-	}
-	if err := r.bed.WaitNodeReady(ctx); err != nil {
-		return starts, early, fmt.Errorf("after the last kill: %w", err)
-	}
-	return starts, early, nil
-}
-
 // steady makes pods that live through all kills.
 func (r *run) steady(t *testing.T) []*corev1.Pod {
 	t.Helper()
@@ -127,8 +82,9 @@ func (r *run) steady(t *testing.T) []*corev1.Pod {
 		p := k.pod(fmt.Sprintf("steady-%d", i), r.journals)
 		_, err := r.bed.Client().CoreV1().Pods(namespace).Create(t.Context(), p, metav1.CreateOptions{})
 		must(t, "creating a steady pod", err)
-		pods[i], err = r.board.await(t.Context(), p.Name, "ready", k.settled)
+		seen, err := r.board.Await(t.Context(), p.Name, "ready", k.settled)
 		must(t, "creating a steady pod", err)
+		pods[i] = seen.Pod
 	}
 	return pods
 }
@@ -146,7 +102,7 @@ func (r *run) endSteady(t *testing.T, pods []*corev1.Pod) {
 			}
 		}
 		must(t, "deleting a steady pod", client.Delete(t.Context(), p.Name, metav1.DeleteOptions{}))
-		_, err = r.board.await(t.Context(), p.Name, "gone", func(_ *corev1.Pod, gone bool) bool { return gone })
+		_, err = r.board.Await(t.Context(), p.Name, "gone", bedtest.Gone)
 		must(t, "deleting a steady pod", err)
 		j, err := readJournal(r.journals, p.Name)
 		must(t, "looking at a steady pod", err)

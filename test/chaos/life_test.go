@@ -18,13 +18,14 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/test/bed"
+	"nodeagent.dev/nodeagent/test/bed/bedtest"
 	"nodeagent.dev/nodeagent/test/diff"
 )
 
 // run is one run of the test: a bed, its pods, and what was found.
 type run struct {
 	bed      *bed.Bed
-	board    *board
+	board    *bedtest.Board
 	journals string
 	kinds    []kind
 
@@ -42,7 +43,7 @@ func newRun(t *testing.T, b *bed.Bed) *run {
 	// The folder goes with the bed: processes write to it until then.
 	journals := filepath.Join(b.Dir, "journals")
 	must(t, "making a folder for journals", os.Mkdir(journals, 0o755))
-	r := &run{bed: b, board: watchPods(t, b), journals: journals,
+	r := &run{bed: b, board: bedtest.WatchPods(t, b, patience), journals: journals,
 		quiet: map[string][]diff.Facts{}, lives: map[string]int{}, hooks: map[string]int{}}
 	for _, k := range kinds() {
 		if why := pod.Unsupported(k.pod("any", r.journals)); why != "" && b.Agent() == bed.Nodeagent {
@@ -68,7 +69,7 @@ func (r *run) live(ctx context.Context, k *kind, name string, undisturbed bool) 
 		r.problem("creating pod %s: %v", name, err)
 		return
 	}
-	if _, err := r.board.await(ctx, name, "where it stays", k.settled); err != nil {
+	if _, err := r.board.Await(ctx, name, "where it stays", k.settled); err != nil {
 		r.problem("%v", err)
 	}
 	began := time.Now()
@@ -76,12 +77,12 @@ func (r *run) live(ctx context.Context, k *kind, name string, undisturbed bool) 
 		r.problem("deleting pod %s: %v", name, err)
 		return
 	}
-	last, err := r.board.await(ctx, name, "gone", func(_ *corev1.Pod, gone bool) bool { return gone })
+	seen, err := r.board.Await(ctx, name, "gone", bedtest.Gone)
 	if err != nil {
 		r.problem("%v", err)
 		return
 	}
-	took := time.Since(began)
+	last, took := seen.Pod, time.Since(began)
 	j, err := readJournal(r.journals, name)
 	if err != nil {
 		r.problem("%v", err)

@@ -94,16 +94,10 @@ type invocation struct {
 }
 
 func (s Suite) options() bed.Options {
-	o := bed.Options{
+	return bed.Options{
 		Agent: s.Agent, Agnhost: true, Output: s.Progress,
 		KubeletConfig: func(config map[string]any) { config["port"] = kubeletPort },
 	}
-	if s.Agent != bed.Kubelet {
-		// Every pod would get a volume with a token that this version of nodeagent
-		// cannot mount.
-		o.APIServerArgs = []string{"--disable-admission-plugins=ServiceAccount"}
-	}
-	return o
 }
 
 func (s Suite) clearOut() error {
@@ -138,7 +132,7 @@ func (s Suite) keepLogs(b *bed.Bed) {
 // arguments are those of ginkgo.
 func (s Suite) arguments(b *bed.Bed, e2e string, run invocation) []string {
 	args := []string{
-		"--procs=" + strconv.Itoa(run.procs), "--no-color", "-v", "--silence-skips", "--timeout=3h", //nolint:misspell // ginkgo's
+		"--procs=" + strconv.Itoa(run.procs), "--no-color", "-v", "--silence-skips", "--timeout=3h",
 		"--output-dir=" + s.Out, "--json-report=" + run.name + ".json",
 	}
 	for _, f := range run.focus {

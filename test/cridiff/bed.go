@@ -30,10 +30,17 @@ func BedOptions(cgroupDriver string) bed.Options {
 		endpoint, _ := config["containerRuntimeEndpoint"].(string)
 		config["containerRuntimeEndpoint"] = strings.TrimSuffix(endpoint, runtimeSocket) + recordSocket
 		config["cgroupDriver"] = cgroupDriver
-		config["kubeAPIQPS"], config["kubeAPIBurst"] = 500, 1000
-		config["registryPullQPS"], config["serializeImagePulls"] = 0, false
-		config["allowedUnsafeSysctls"] = []string{"kernel.msg*", "net.core.somaxconn"}
+		Configure(config)
 	}}
+}
+
+// Configure changes the KubeletConfiguration of any node to one that has room
+// for the corpus and does not hold the agents up.
+func Configure(config map[string]any) {
+	config["maxPods"] = 500
+	config["kubeAPIQPS"], config["kubeAPIBurst"] = 500, 1000
+	config["registryPullQPS"], config["serializeImagePulls"] = 0, false
+	config["allowedUnsafeSysctls"] = []string{"kernel.msg*", "net.core.somaxconn"}
 }
 
 // Reconfigure changes the KubeletConfiguration of the agents that are started

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"nodeagent.dev/nodeagent/test/fakecri"
 )
@@ -232,6 +233,37 @@ func (c *Corpus) Only(prefixes ...string) *Corpus {
 		}
 	}
 	return out
+}
+
+// Sample returns the corpus with one in n of its pods, and all those whose names
+// begin with one of prefixes, for a node that is too slow for more.
+func (c *Corpus) Sample(n int, prefixes ...string) *Corpus {
+	out, whole, others := &Corpus{Objects: c.Objects}, c.Only(prefixes...), 0
+	for i := range c.Pods {
+		p := &c.Pods[i]
+		if !slices.ContainsFunc(whole.Pods, func(o Pod) bool { return o.Name == p.Name }) {
+			if others++; others%max(n, 1) != 0 {
+				continue
+			}
+		}
+		out.Pods = append(out.Pods, *p)
+	}
+	return out
+}
+
+// Below returns the corpus without the pods that ask for more than so many bytes
+// of memory, for a node that does not have it, and the names of those pods.
+func (c *Corpus) Below(bytes int64) (small *Corpus, large []string) {
+	small = &Corpus{Objects: c.Objects}
+	for i := range c.Pods {
+		requests := resourcehelper.PodRequests(c.Pods[i].Pod, resourcehelper.PodResourcesOptions{})
+		if requests.Memory().Value() > bytes {
+			large = append(large, c.Pods[i].Name)
+			continue
+		}
+		small.Pods = append(small.Pods, c.Pods[i])
+	}
+	return small, large
 }
 
 // imageID is the identity of an image in the fake.

@@ -23,7 +23,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // maxMessageSize is what both ends of CRI agree on, in bytes.
@@ -43,14 +42,11 @@ func recorded() []string {
 }
 
 // granted are the answers to methods that the runtime behind the recorder may
-// not have. They have no effect; every container uses a megabyte of memory.
+// not have. They have no effect.
 func granted(method string) (proto.Message, bool) {
 	switch method {
-	case "UpdateContainerResources", "UpdatePodSandboxResources", "ReopenContainerLog", "ImageFsInfo", "ListContainerStats":
+	case "UpdateContainerResources", "UpdatePodSandboxResources", "ImageFsInfo":
 		return &emptypb.Empty{}, true
-	case "ContainerStats":
-		usage := &runtimeapi.MemoryUsage{UsageBytes: &runtimeapi.UInt64Value{Value: 1 << 20}}
-		return &runtimeapi.ContainerStatsResponse{Stats: &runtimeapi.ContainerStats{Memory: usage}}, true
 	}
 	return nil, false
 }

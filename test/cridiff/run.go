@@ -39,7 +39,13 @@ type Target struct {
 	CgroupDriver string
 	// Places replaces what is special about the node: folders, names, addresses.
 	Places *diff.Normaliser
+	// Slowness is how many times longer than on a usual machine things take; 0 is
+	// one. An agent has to be silent for that much longer to count as done.
+	Slowness int
 }
+
+// times is how long d is on the target.
+func (t *Target) times(d time.Duration) time.Duration { return d * time.Duration(max(t.Slowness, 1)) }
 
 // Prepare makes what the pods refer to. It is done once for a node.
 func (t *Target) Prepare(ctx context.Context, c *Corpus) error {

@@ -118,10 +118,6 @@ func TestRecorder(t *testing.T) {
 	if _, err := runtime.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: "x"}); err != nil {
 		t.Errorf("what the fake does not have is not granted: %v", err)
 	}
-	stats, err := runtime.ContainerStats(ctx, &runtimeapi.ContainerStatsRequest{ContainerId: "x"})
-	if err != nil || stats.GetStats().GetMemory().GetUsageBytes().GetValue() == 0 {
-		t.Errorf("statistics: %v, %v", stats, err)
-	}
 	if _, err := runtime.CheckpointContainer(ctx, &runtimeapi.CheckpointContainerRequest{}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("what nobody has is %v", err)
 	}
@@ -224,5 +220,41 @@ func TestJudge(t *testing.T) {
 	}
 	if s := v.Summary(); !strings.Contains(s, "4 differ, 3 of them unexplained") {
 		t.Errorf("summary: %s", s)
+	}
+}
+
+func TestBelow(t *testing.T) {
+	all := corpus(t)
+	small, large := all.Below(700 << 20)
+	if want := []string{"res-burstable-memory", "res-sidecar", "res-sidecar-small"}; !slices.Equal(slices.Sorted(slices.Values(large)), want) {
+		t.Errorf("more than 700Mi is requested by %v, want %v", large, want)
+	}
+	if len(small.Pods)+len(large) != len(all.Pods) {
+		t.Errorf("%d pods and %d that are too large, of %d", len(small.Pods), len(large), len(all.Pods))
+	}
+	if slices.ContainsFunc(small.Pods, func(p Pod) bool { return slices.Contains(large, p.Name) }) {
+		t.Errorf("a pod of %v is still there", large)
+	}
+}
+
+func TestSample(t *testing.T) {
+	all := corpus(t)
+	count := func(c *Corpus, prefix string) int { return len(c.Only(prefix).Pods) }
+	some := all.Sample(4, "res-", "static-")
+	for _, prefix := range []string{"res-", "static-"} {
+		if got, want := count(some, prefix), count(all, prefix); got != want {
+			t.Errorf("%d pods %s, want all %d", got, prefix, want)
+		}
+	}
+	for _, prefix := range []string{"sec-", "env-", "ns-", "pull-", "vol-", "name-", "ex-"} {
+		if count(some, prefix) == 0 {
+			t.Errorf("no pod %s", prefix)
+		}
+	}
+	if got, want := len(some.Pods), len(all.Pods)/4+25; got < want || got > want+15 {
+		t.Errorf("%d pods, want some more than %d", got, want)
+	}
+	if got := len(all.Sample(1).Pods); got != len(all.Pods) {
+		t.Errorf("one in one are %d pods, want %d", got, len(all.Pods))
 	}
 }

@@ -28,7 +28,7 @@ func (s *Session) wait(ctx context.Context) (missing []string, err error) {
 	begin := time.Now()
 	last, change := -1, begin
 	later := s.corpus.later()
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(s.target.times(tick))
 	defer ticker.Stop()
 	for {
 		updates, err := s.updates()
@@ -43,17 +43,17 @@ func (s *Session) wait(ctx context.Context) (missing []string, err error) {
 			delete(later, p)
 			if p.Kill {
 				s.killSandbox(p)
-				continue
-			}
-			if err := s.target.change(ctx, p); err != nil {
+			} else if err := s.target.change(ctx, p); err != nil {
 				return missing, err
 			}
+			change = time.Now() // the agent hears of it now
 		}
 		if seen := len(s.fake.Journal()) + len(updates); seen != last {
 			last, change = seen, time.Now()
 		}
 		idle := time.Since(change)
-		if len(missing) == 0 && idle > calm && time.Since(begin) > settle || idle > quiet {
+		whole := len(missing) == 0 && idle > s.target.times(calm) && time.Since(begin) > s.target.times(settle)
+		if whole || idle > s.target.times(quiet) {
 			return missing, nil
 		}
 		select {

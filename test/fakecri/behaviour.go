@@ -53,6 +53,12 @@ type Config struct {
 	// When both are nil every image is present.
 	Present  []Image
 	Pullable []Image
+	// Logs makes the files that containers log to, empty, where the agent says;
+	// without it none are made.
+	Logs bool
+	// ImageDir is where ImageFsInfo says that images are; empty makes it
+	// unimplemented.
+	ImageDir string
 	// CgroupDriver is "systemd", "cgroupfs" or "" (RuntimeConfig unimplemented).
 	CgroupDriver string
 	// NetworkNotReady and RuntimeNotReady are the messages of failing conditions.
@@ -68,6 +74,8 @@ type Call struct {
 	Seq, N int
 	// PodUID, Name and ID are what the request names; each may be empty.
 	PodUID, Name, ID string
+	// Endless tells that no caller ever gives up: a command without a timeout.
+	Endless bool
 }
 
 // FaultKind is a way for a call to go wrong.

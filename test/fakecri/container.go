@@ -78,6 +78,9 @@ func (r *runtimeService) StartContainer(_ context.Context, req *cri.StartContain
 		st.noteContainer("StartContainer", k, "failed: "+fail)
 		return nil, status.Error(codes.Unknown, fail)
 	}
+	if err := st.openLog(k, sb); err != nil {
+		return nil, status.Error(codes.Unknown, err.Error())
+	}
 	st.begin(k)
 	return &cri.StartContainerResponse{}, nil
 }
@@ -142,13 +145,13 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-func (k *container) status() *cri.ContainerStatus {
+func (st *state) statusOf(k *container) *cri.ContainerStatus {
 	return &cri.ContainerStatus{
 		Id: k.id, Metadata: &cri.ContainerMetadata{Name: k.name, Attempt: k.attempt}, State: k.state,
 		CreatedAt: nanos(k.created), StartedAt: nanos(k.started), FinishedAt: nanos(k.finished), ExitCode: k.exitCode,
 		Image: &cri.ImageSpec{Image: userImage(k.config)}, ImageRef: k.imageID, ImageId: k.imageID,
 		Reason: k.reason, Message: k.message, Labels: k.config.GetLabels(), Annotations: k.config.GetAnnotations(),
-		Mounts: k.config.GetMounts(), LogPath: k.config.GetLogPath(), Resources: &cri.ContainerResources{Linux: k.config.GetLinux().GetResources()},
+		Mounts: k.config.GetMounts(), LogPath: logPath(k, st.sandboxOf(k)), Resources: &cri.ContainerResources{Linux: k.config.GetLinux().GetResources()},
 	}
 }
 
@@ -168,7 +171,7 @@ func (r *runtimeService) ContainerStatus(_ context.Context, req *cri.ContainerSt
 	if k == nil {
 		return nil, notFound("container", req.GetContainerId())
 	}
-	return &cri.ContainerStatusResponse{Status: k.status()}, nil
+	return &cri.ContainerStatusResponse{Status: st.statusOf(k)}, nil
 }
 
 // ListContainers lists the containers that a filter asks for, oldest first.
@@ -178,11 +181,9 @@ func (r *runtimeService) ListContainers(_ context.Context, req *cri.ListContaine
 	defer st.mu.Unlock()
 	f := req.GetFilter()
 	out := &cri.ListContainersResponse{}
-	for _, k := range st.sortedContainers() {
-		if f.GetId() != "" && f.GetId() != k.id || f.GetPodSandboxId() != "" && f.GetPodSandboxId() != k.sandboxID ||
-			f.GetState() != nil && f.GetState().GetState() != k.state || !matches(f.GetLabelSelector(), k.config.GetLabels()) {
-			continue
-		}
+	for _, k := range st.containersThat(func(k *container) bool {
+		return k.fits(f) && (f.GetState() == nil || f.GetState().GetState() == k.state)
+	}) {
 		out.Containers = append(out.Containers, &cri.Container{
 			Id: k.id, PodSandboxId: k.sandboxID, Metadata: &cri.ContainerMetadata{Name: k.name, Attempt: k.attempt},
 			Image: k.config.GetImage(), ImageRef: k.imageID, ImageId: k.imageID, State: k.state, CreatedAt: nanos(k.created),
@@ -192,10 +193,29 @@ func (r *runtimeService) ListContainers(_ context.Context, req *cri.ListContaine
 	return out, nil
 }
 
+// fits reports whether a filter of containers or of their statistics asks for this one;
+// nothing that it leaves empty counts.
+func (k *container) fits(f interface {
+	GetId() string
+	GetPodSandboxId() string
+	GetLabelSelector() map[string]string
+}) bool {
+	return (f.GetId() == "" || f.GetId() == k.id) && (f.GetPodSandboxId() == "" || f.GetPodSandboxId() == k.sandboxID) &&
+		matches(f.GetLabelSelector(), k.config.GetLabels())
+}
+
 func (st *state) sortedContainers() []*container {
-	all := make([]*container, 0, len(st.containers))
+	return st.containersThat(func(*container) bool { return true })
+}
+
+// containersThat returns those that are wanted, oldest first. Only these are
+// sorted: among a thousand pods an agent asks about one.
+func (st *state) containersThat(wanted func(*container) bool) []*container {
+	var all []*container
 	for _, k := range st.containers {
-		all = append(all, k)
+		if wanted(k) {
+			all = append(all, k)
+		}
 	}
 	slices.SortFunc(all, func(a, b *container) int { return strings.Compare(a.id, b.id) })
 	return all

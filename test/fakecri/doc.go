@@ -4,7 +4,7 @@
 // Owns: sandboxes, containers and images that exist only here, a journal of
 // every effect, and checks of what must never happen to a runtime.
 // Consumes: CRI requests, over an in-memory listener or a unix socket.
-// Publishes: [Server.Dial], [Server.Journal], [Server.Violations], [Server.Snapshot].
+// Publishes: [Server.Dial], [Server.Calls], [Server.Journal], [Server.Violations], [Server.Snapshot].
 //
 // It behaves as containerd does where a node agent can tell: names are reserved
 // per attempt, StopContainer sends TERM and after the timeout KILL, stopping a

@@ -1,6 +1,7 @@
 package fakecri
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -92,6 +93,14 @@ func (s *Server) Journal() []Effect {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	return slices.Clone(s.state.journal)
+}
+
+// Calls returns how often each method was called so far, by its CRI name, such as
+// "ListContainers". A stream counts once, when it is opened.
+func (s *Server) Calls() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.calls)
 }
 
 // Violations returns what a node agent did that it must never do, in words.

@@ -100,6 +100,8 @@ func (st *state) describe(c *Call, req any) {
 		c.PodUID, c.Name = r.GetSandboxConfig().GetMetadata().GetUid(), r.GetConfig().GetMetadata().GetName()
 	case *cri.PullImageRequest:
 		c.Name = r.GetImage().GetImage()
+	case *cri.ExecSyncRequest:
+		c.ID, c.Endless = r.GetContainerId(), r.GetTimeout() == 0
 	case interface{ GetContainerId() string }:
 		c.ID = r.GetContainerId()
 	case interface{ GetPodSandboxId() string }:

@@ -7,7 +7,8 @@ import (
 
 // RandomFaults returns a fault function that goes wrong with the probability
 // (0 to 1) per call, the same way for the same seed and order of calls. Status
-// and Version never fail, so that a client can always find the runtime.
+// and Version never fail, so that a client can always find the runtime. What nobody
+// gives up is answered: a hook may take for ever.
 func RandomFaults(seed uint64, probability float64) func(Call) Fault {
 	rng := rand.New(rand.NewPCG(seed, seed))
 	kinds := []FaultKind{NoFault, Unavailable, LostReply, Hang, HangAfter, RestartBefore, RestartAfter}
@@ -16,6 +17,9 @@ func RandomFaults(seed uint64, probability float64) func(Call) Fault {
 			return Fault{}
 		}
 		f := Fault{Kind: kinds[rng.IntN(len(kinds))]}
+		if c.Endless && (f.Kind == Hang || f.Kind == HangAfter) {
+			f.Kind = LostReply
+		}
 		if f.Kind == NoFault || rng.IntN(4) == 0 {
 			f.Delay = time.Duration(1+rng.IntN(5000)) * time.Millisecond
 		}

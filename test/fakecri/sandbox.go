@@ -154,11 +154,10 @@ func (r *runtimeService) ListPodSandbox(_ context.Context, req *cri.ListPodSandb
 	defer st.mu.Unlock()
 	f := req.GetFilter()
 	out := &cri.ListPodSandboxResponse{}
-	for _, sb := range st.sortedSandboxes() {
-		if f.GetId() != "" && f.GetId() != sb.id || f.GetState() != nil && f.GetState().GetState() != sb.state() ||
-			!matches(f.GetLabelSelector(), sb.config.GetLabels()) {
-			continue
-		}
+	for _, sb := range st.sandboxesThat(func(sb *sandbox) bool {
+		return (f.GetId() == "" || f.GetId() == sb.id) && (f.GetState() == nil || f.GetState().GetState() == sb.state()) &&
+			matches(f.GetLabelSelector(), sb.config.GetLabels())
+	}) {
 		out.Items = append(out.Items, &cri.PodSandbox{
 			Id: sb.id, Metadata: sb.metadata(), State: sb.state(), CreatedAt: sb.created.UnixNano(),
 			Labels: sb.config.GetLabels(), Annotations: sb.config.GetAnnotations(), RuntimeHandler: sb.handler,
@@ -178,9 +177,16 @@ func matches(selector, labels map[string]string) bool {
 }
 
 func (st *state) sortedSandboxes() []*sandbox {
-	all := make([]*sandbox, 0, len(st.sandboxes))
+	return st.sandboxesThat(func(*sandbox) bool { return true })
+}
+
+// sandboxesThat returns those that are wanted, oldest first.
+func (st *state) sandboxesThat(wanted func(*sandbox) bool) []*sandbox {
+	var all []*sandbox
 	for _, sb := range st.sandboxes {
-		all = append(all, sb)
+		if wanted(sb) {
+			all = append(all, sb)
+		}
 	}
 	slices.SortFunc(all, func(a, b *sandbox) int { return strings.Compare(a.id, b.id) })
 	return all

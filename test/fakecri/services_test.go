@@ -2,6 +2,7 @@ package fakecri
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,6 +94,56 @@ func TestImages(t *testing.T) {
 		}
 		if _, err := u.create(u.sandbox(0), "c", 0); status.Code(err) != codes.NotFound {
 			t.Error(err)
+		}
+	})
+}
+
+// What an agent asks about all containers again and again.
+func TestLogsAndStats(t *testing.T) {
+	dir := t.TempDir()
+	bubble(t, Config{Logs: true, ImageDir: dir}, func(u *user) {
+		pod := podConfig(0)
+		pod.LogDirectory = dir
+		sb, err := u.RunPodSandbox(u.ctx(), &cri.RunPodSandboxRequest{Config: pod})
+		u.no(err)
+		create := func(log string) string {
+			r, err := u.CreateContainer(u.ctx(), &cri.CreateContainerRequest{PodSandboxId: sb.PodSandboxId, Config: &cri.ContainerConfig{
+				Metadata: &cri.ContainerMetadata{Name: log}, Image: &cri.ImageSpec{Image: "i"}, LogPath: log,
+			}})
+			u.no(err)
+			return r.ContainerId
+		}
+		id, file := create("0.log"), filepath.Join(dir, "0.log")
+		_, err = u.StartContainer(u.ctx(), &cri.StartContainerRequest{ContainerId: id})
+		u.no(err)
+		if _, err := os.Stat(file); err != nil || u.status(id).LogPath != file {
+			t.Errorf("the log is %q: %v", u.status(id).LogPath, err)
+		}
+		u.no(os.Remove(file))
+		_, err = u.ReopenContainerLog(u.ctx(), &cri.ReopenContainerLogRequest{ContainerId: id})
+		u.no(err)
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+		u.no(os.Symlink("/nowhere", filepath.Join(dir, "1.log")))
+		other := create("1.log")
+		if _, err := u.StartContainer(u.ctx(), &cri.StartContainerRequest{ContainerId: other}); status.Code(err) != codes.Unknown {
+			t.Errorf("a log that is a symlink: %v", err)
+		}
+
+		time.Sleep(time.Hour)
+		all, err := u.ListContainerStats(u.ctx(), &cri.ListContainerStatsRequest{})
+		u.no(err)
+		if len(all.Stats) != 1 || all.Stats[0].Attributes.Id != id || all.Stats[0].Cpu.UsageCoreNanoSeconds.Value != uint64(3600*time.Millisecond) {
+			t.Errorf("stats: %v", all.Stats)
+		}
+		disks, err := u.images.ImageFsInfo(u.ctx(), &cri.ImageFsInfoRequest{})
+		u.no(err)
+		if disks.ImageFilesystems[0].FsId.Mountpoint != dir {
+			t.Errorf("images are in %v", disks)
+		}
+		if calls := u.s.Calls(); calls["CreateContainer"] != 2 || calls["ListContainerStats"] != 1 || calls["ListContainers"] != 0 {
+			t.Errorf("calls: %v", calls)
 		}
 	})
 }

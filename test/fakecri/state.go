@@ -167,13 +167,7 @@ func (st *state) sandboxOf(k *container) *sandbox { return st.sandboxes[k.sandbo
 
 // in lists the containers of a sandbox in order of creation.
 func (st *state) in(sandboxID string) []*container {
-	var ks []*container
-	for _, k := range st.sortedContainers() {
-		if k.sandboxID == sandboxID {
-			ks = append(ks, k)
-		}
-	}
-	return ks
+	return st.containersThat(func(k *container) bool { return k.sandboxID == sandboxID })
 }
 
 // restarted loses what a restart loses.

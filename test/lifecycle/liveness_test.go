@@ -96,11 +96,14 @@ func TestLivenessHandlers(t *testing.T) {
 func TestLivenessNever(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, false)
-	s.code("/live", 500)
-	a := sh("a", ignores)
+	s.code("/live", 200)
+	a := sh("a", "trap 'say told' TERM; say up; while :; do sleep 0.1; done")
 	a.LivenessProbe = probe(s.get("/live"))
-	l := live(t, newPod("liveness-never", never, a))
+	l := live(t, withGrace(newPod("liveness-never", never, a), 3))
+	l.said("up") // before, runc's own process would get the signal
+	s.code("/live", 500)
 	p := l.until("failed", failed)
+	l.said("up", "told")
 	wantExit(t, "the container", status(p, "a").State, 137, "Error")
 	wantRestarts(t, p, "a", 0)
 	wantFlags(t, p, "a", false, false)

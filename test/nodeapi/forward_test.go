@@ -195,10 +195,10 @@ func TestForwardLarge(t *testing.T) {
 func TestForwardRefused(t *testing.T) {
 	t.Parallel()
 	b := cluster(t)
-	listener(t, b, "refused")
+	listener(t, b, "closed")
 	for protocol, env := range protocols() {
 		t.Run(protocol, func(t *testing.T) {
-			f := forward(t, b, env, "refused", closedPort, echoPort)
+			f := forward(t, b, env, "closed", closedPort, echoPort)
 			if err := f.echo(1, 1000); err != nil {
 				t.Error(err)
 			}
@@ -211,7 +211,7 @@ func TestForwardRefused(t *testing.T) {
 			matches(t, "stderr", f.errs.text(), fmt.Sprintf(`(?s)An error occurred forwarding.*error forwarding port %d to pod [0-9a-f]{64}, uid : `+
 				`failed to execute portforward in network namespace .*failed to connect to localhost:%[1]d inside namespace .*`+
 				`connection refused.*error: lost connection to pod\n$`, closedPort))
-			if err := forward(t, b, env, "refused", echoPort).echo(2, 1000); err != nil {
+			if err := forward(t, b, env, "closed", echoPort).echo(2, 1000); err != nil {
 				t.Error(err)
 			}
 		})

@@ -159,6 +159,8 @@ func (s gatedVolumes) Mount(_ context.Context, p *corev1.Pod) (pod.Volumes, erro
 	return pod.Volumes{}, s.g.pass(func() error { s.d.set(s.d.volumes, p.UID, true); return nil })
 }
 
+func (gatedVolumes) Follow(*corev1.Pod) {}
+
 func (s gatedVolumes) Unmount(_ context.Context, ref pod.Ref) error {
 	return s.g.pass(func() error { s.d.set(s.d.volumes, ref.UID, false); return nil })
 }

@@ -214,9 +214,11 @@ func verify(t *testing.T, s *Sim, left ...string) {
 // Afterwards the faults end, and everything must come to the right end.
 func TestRandomHistories(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+*histories; seed++ {
-		synctest.Test(t, func(t *testing.T) { history(t, seed) })
-		if t.Failed() {
-			t.Fatalf("history of seed %d failed (repeat with -seed %d -histories 1)", seed, seed)
+		// To repeat one: -seed N -histories 1.
+		if !t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { history(t, seed) })
+		}) {
+			return
 		}
 	}
 }

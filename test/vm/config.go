@@ -55,7 +55,7 @@ func (n *Node) files(o Options, api, healthz int) ([]machine.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the KubeletConfiguration: %w", err)
 	}
-	kubeconfig, err := n.kubeconfig()
+	kubeconfig, err := n.kubeconfig("node")
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,9 @@ func (n *Node) files(o Options, api, healthz int) ([]machine.File, error) {
 
 func (n *Node) pki(file string) string { return filepath.Join(n.Bed.Dir, "pki", file) }
 
-// kubeconfig is the node's. It is JSON, which is YAML too.
-func (n *Node) kubeconfig() (string, error) {
+// kubeconfig is that of a user, "node" or "admin", for use in the machine. It is
+// JSON, which is YAML too.
+func (n *Node) kubeconfig(user string) (string, error) {
 	server, err := n.Bed.RESTConfig()
 	if err != nil {
 		return "", fmt.Errorf("find the API server: %w", err)
@@ -90,23 +91,23 @@ func (n *Node) kubeconfig() (string, error) {
 		return "", err
 	}
 	var data [3]string
-	for i, file := range []string{"ca.crt", "node.crt", "node.key"} {
+	for i, file := range []string{"ca.crt", user + ".crt", user + ".key"} {
 		content, err := os.ReadFile(n.pki(file))
 		if err != nil {
-			return "", fmt.Errorf("read the node's certificate: %w", err)
+			return "", fmt.Errorf("read the certificate of %s: %w", user, err)
 		}
 		data[i] = base64.StdEncoding.EncodeToString(content)
 	}
 	text, err := json.MarshalIndent(map[string]any{
-		"apiVersion": "v1", "kind": "Config", "current-context": "node",
+		"apiVersion": "v1", "kind": "Config", "current-context": user,
 		"clusters": []any{map[string]any{"name": "bed", "cluster": map[string]any{
 			"server": fmt.Sprintf("https://%s:%d", machine.HostAddress, port), "tls-server-name": "kubernetes", "certificate-authority-data": data[0],
 		}}},
-		"users":    []any{map[string]any{"name": "node", "user": map[string]any{"client-certificate-data": data[1], "client-key-data": data[2]}}},
-		"contexts": []any{map[string]any{"name": "node", "context": map[string]any{"cluster": "bed", "user": "node"}}},
+		"users":    []any{map[string]any{"name": user, "user": map[string]any{"client-certificate-data": data[1], "client-key-data": data[2]}}},
+		"contexts": []any{map[string]any{"name": user, "context": map[string]any{"cluster": "bed", "user": user}}},
 	}, "", "  ")
 	if err != nil {
-		return "", fmt.Errorf("encode the node's kubeconfig: %w", err)
+		return "", fmt.Errorf("encode the kubeconfig of %s: %w", user, err)
 	}
 	return string(text), nil
 }

@@ -31,7 +31,7 @@ var (
 const (
 	namespace = bedtest.Namespace
 	// patience bounds what takes as long as the machine is slow.
-	patience = 10 * time.Minute
+	patience = 30 * time.Minute
 )
 
 var must = bedtest.Must
@@ -75,7 +75,7 @@ func TestNode(t *testing.T) {
 			continue
 		}
 		t.Run(agent, func(t *testing.T) {
-			u := &under{Node: up(t, agent), facts: facts{}}
+			u := &under{Node: up(t, Options{Agent: agent}), facts: facts{}}
 			seen[agent] = u.facts
 			t.Run("Cgroups", u.testCgroups)
 			t.Run("OOM", u.testOOM)
@@ -100,9 +100,10 @@ func TestNode(t *testing.T) {
 }
 
 // up starts a node and ends it with the test.
-func up(t *testing.T, agent string) *Node {
+func up(t *testing.T, o Options) *Node {
 	t.Helper()
-	n, err := Up(t.Context(), Options{Agent: agent, Output: os.Stderr})
+	o.Output = os.Stderr
+	n, err := Up(t.Context(), o)
 	if err != nil {
 		t.Fatalf("no node: %v", err)
 	}
@@ -112,6 +113,8 @@ func up(t *testing.T, agent string) *Node {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the agent's log (end):\n%s", n.AgentLog(60))
+		}
+		if t.Failed() || *factsDir != "" {
 			n.keepLogs(t)
 		}
 		running.Lock()
@@ -136,7 +139,7 @@ func (n *Node) keepLogs(t *testing.T) {
 		return
 	}
 	defer f.Close()
-	log, err := n.Machine.Run(ctx, "journalctl --no-pager -q -o short-precise -u agent -u containerd")
+	log, err := n.Machine.Run(ctx, "journalctl --no-pager -q -o short-precise -u agent -u containerd -u cridiff")
 	if err != nil {
 		t.Logf("reading the journal: %v", err)
 	}

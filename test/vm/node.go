@@ -18,7 +18,7 @@ import (
 )
 
 // startTimeout bounds the start of an agent in the machine, which is slow.
-const startTimeout = 3 * time.Minute
+const startTimeout = 10 * time.Minute
 
 // Options say what a node is like.
 type Options struct {
@@ -28,6 +28,9 @@ type Options struct {
 	Agent string
 	// Config changes the KubeletConfiguration before it is written.
 	Config func(config map[string]any)
+	// Before is called in between: the machine is there as the agent will find it,
+	// the agent is not started yet.
+	Before func(ctx context.Context, n *Node) error
 	// Output takes lines of progress.
 	Output io.Writer
 }
@@ -64,11 +67,7 @@ func Up(ctx context.Context, o Options) (*Node, error) {
 	}
 	n := &Node{Agent: o.Agent, progress: builder.Progress}
 	builder.Progress("starting a control plane ...")
-	n.Bed, err = bed.New(ctx, bed.Options{
-		Name: o.Name, Agent: bed.NoAgent, Output: o.Output,
-		// As with other beds: pods would get a volume with a token.
-		APIServerArgs: []string{"--disable-admission-plugins=ServiceAccount"},
-	})
+	n.Bed, err = bed.New(ctx, bed.Options{Name: o.Name, Agent: bed.NoAgent, Output: o.Output})
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +125,15 @@ func (n *Node) begin(ctx context.Context, image machine.Image, o Options, progra
 	if err := n.Machine.Put(ctx, files...); err != nil {
 		return err
 	}
-	_, err = n.Machine.Run(ctx, "ip address add "+n.Bed.NodeIP+"/32 dev eth0 && ln -sf "+o.Agent+" /usr/local/bin/agent && systemctl start agent")
-	if err != nil {
+	if _, err := n.Machine.Run(ctx, "ip address add "+n.Bed.NodeIP+"/32 dev eth0"); err != nil {
+		return err
+	}
+	if o.Before != nil {
+		if err := o.Before(ctx, n); err != nil {
+			return err
+		}
+	}
+	if _, err := n.Machine.Run(ctx, "ln -sf "+o.Agent+" /usr/local/bin/agent && systemctl start agent"); err != nil {
 		return err
 	}
 	if err := n.WaitReady(ctx); err != nil {
@@ -152,7 +158,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 }
 
 func (n *Node) waitHealthy(ctx context.Context) error {
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
 		err := healthy(ctx, client, n.health)
 		if err == nil {

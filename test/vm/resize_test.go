@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
 )
-
-// resizeTime bounds what is but a few files to write, or one restart.
-const resizeTime = 3 * time.Minute
 
 // testResize: a running container is given other amounts of CPU and memory.
 func (u *under) testResize(t *testing.T) {
@@ -40,7 +36,7 @@ func (u *under) testResize(t *testing.T) {
 		{"with a restart", resources(t, "50m 32Mi", "500m 32Mi"), resources(t, "20m 24Mi", "600m 40Mi"), [2]int32{0, 1}},
 	} {
 		p = u.resize(t, p.Name, step.a, step.b)
-		p = bedtest.Await(t, u.Bed.Client(), p.Name, "resized: "+step.name, resizeTime, func(now *corev1.Pod) bool {
+		p = bedtest.Await(t, u.Bed.Client(), p.Name, "resized: "+step.name, patience, func(now *corev1.Pod) bool {
 			return bedtest.Ready(now) && applied(now) && now.Status.ContainerStatuses[1].RestartCount == step.restarts[1]
 		})
 		for i, c := range p.Status.ContainerStatuses {
@@ -87,7 +83,7 @@ func (u *under) testDeferredResize(t *testing.T, p *corev1.Pod) {
 	t.Helper()
 	before := u.byPlace(t, map[string]*corev1.Pod{p.Name: p})
 	u.resize(t, p.Name, resources(t, "1800m 32Mi", "1800m 32Mi"), p.Spec.Containers[1].Resources)
-	p = bedtest.Await(t, u.Bed.Client(), p.Name, "put off", resizeTime, func(p *corev1.Pod) bool { return pending(p) != "" })
+	p = bedtest.Await(t, u.Bed.Client(), p.Name, "put off", patience, func(p *corev1.Pod) bool { return pending(p) != "" })
 	if got := pending(p); got != corev1.PodReasonDeferred {
 		t.Errorf("a resize to nearly all of the node is pending with reason %s, want Deferred", got)
 	}

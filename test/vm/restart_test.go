@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
 )
@@ -23,6 +24,7 @@ const undisturbed = 30 * time.Second
 // deleted meanwhile leaves no cgroup.
 func (u *under) testAgentRestart(t *testing.T) {
 	pods := u.pods(t)
+	u.awaitShares(t, pods)
 	before, ids, since := u.byPlace(t, pods), map[string]string{}, map[string]string{}
 	for name, p := range pods {
 		ids[name], since[name] = identities(p), readySince(p)
@@ -43,7 +45,7 @@ func (u *under) testAgentRestart(t *testing.T) {
 	must(t, "restarting the agent", u.WaitReady(t.Context()))
 	u.awaitGone(t, "deleted-away")
 	for name, slice := range slices {
-		eventually(t, "the cgroup of pod "+name+" is gone", 2*time.Minute, func() string {
+		eventually(t, "the cgroup of pod "+name+" is gone", patience, func() string {
 			return u.sh(t, "find /sys/fs/cgroup/kubepods.slice -type d -name '*"+slice+"'")
 		})
 	}
@@ -60,20 +62,30 @@ func (u *under) testAgentRestart(t *testing.T) {
 		// Compared, not demanded: under the kubelet a static pod became ready anew.
 		u.facts.put("agent restart", u.role(p), "ready all the time", fmt.Sprint(readySince(p) == since[name]))
 	}
-	u.awaitShares(t, before, pods)
+	u.awaitShares(t, pods)
 	changed(t, "two restarts of the agent", before, u.byPlace(t, pods))
 	if left := u.sh(t, "systemctl list-units --plain --no-legend --all --state=failed 'kubepods*' 'cri-containerd*'"); left != "" {
 		t.Errorf("systemd has failed units of pods: %s", left)
 	}
 }
 
-// awaitShares waits until the shares of the class are as they were: they follow
-// the pods, but the kubelet starts without any and sums up now and then.
-func (u *under) awaitShares(t *testing.T, before settings, pods map[string]*corev1.Pod) {
+// awaitShares waits until the shares of the class are the sum of what its pods
+// ask for. They follow the pods, but the kubelet sums up now and then only, and
+// a pod that was deleted a moment ago still counts.
+func (u *under) awaitShares(t *testing.T, pods map[string]*corev1.Pod) {
 	t.Helper()
-	eventually(t, "the shares of the class are as before", 3*time.Minute, func() string {
-		if is, was := u.byPlace(t, pods)[burstable]["cpu.weight"], before[burstable]["cpu.weight"]; is != was {
-			return is + " instead of " + was
+	milli := int64(0)
+	for _, p := range pods {
+		if p.Status.QOSClass == corev1.PodQOSBurstable {
+			requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
+			milli += requests.Cpu().MilliValue()
+		}
+	}
+	shares := max(milli*1024/1000, 2)
+	want := fmt.Sprint(1 + (shares-2)*9999/262142)
+	eventually(t, "the shares of the burstable class are the sum of its pods' requests", patience, func() string {
+		if is := u.byPlace(t, pods)[burstable]["cpu.weight"]; is != want {
+			return "cpu.weight is " + is + ", want " + want
 		}
 		return ""
 	})

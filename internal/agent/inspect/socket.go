@@ -47,15 +47,23 @@ func Serve(ctx context.Context, path string, views func() []*pod.View) error {
 	return nil
 }
 
-// listen makes the socket, in place of one that a dead agent left behind. The
-// umask keeps others out from the first moment on.
+// socketMode lets root alone ask.
+const socketMode = 0o600
+
+// listen makes the socket, in place of one that a dead agent left behind. It has its
+// mode before it has its name, which keeps others out from the first moment on. (A
+// umask would, too, but is that of the whole process: of whoever makes files now.)
 func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("removing the old inspection socket: %w", err)
 	}
-	old := syscall.Umask(0o177)
-	defer syscall.Umask(old)
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if ctl := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), socketMode) }); ctl != nil {
+			return ctl //nolint:wrapcheck // Listen says of what
+		}
+		return err
+	}}
 	l, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("making the inspection socket %s: %w", path, err)

@@ -107,6 +107,7 @@ func checkContainer(b *bench) {
 	if k := b.instance(id); k.State != pod.ContainerRunning || k.StartedAt.IsZero() || !k.FinishedAt.IsZero() {
 		b.t.Errorf("started, observed %+v", k)
 	}
+	b.trapped(id)
 	b.no(b.c.StopContainer(b.t.Context(), id, patience))
 	k = b.until(id, pod.ContainerExited)
 	if k.ExitCode != 143 || k.FinishedAt.Before(k.StartedAt) || k.Reason != "Error" {
@@ -149,8 +150,7 @@ func checkKill(b *bench) {
 	b.sandbox()
 	id := b.started(Stubborn, 0)
 	const grace = time.Second
-	// Let the shell install its trap; nothing outside shows when it has.
-	time.Sleep(200 * time.Millisecond)
+	b.trapped(id)
 	begin := time.Now()
 	b.no(b.c.StopContainer(b.t.Context(), id, grace))
 	if took := time.Since(begin); took < grace {

@@ -35,17 +35,20 @@ const (
 	interval = 5 * time.Millisecond
 )
 
+// trapped is a file that Long and Stubborn make once they can be told to end.
+const trapped = "/trapped"
+
 // script is what a real container runs.
 func script(name string) []string {
 	switch name {
 	case Short:
 		return []string{"/bin/sh", "-c", fmt.Sprintf("exit %d", ShortCode)}
 	case Stubborn:
-		return []string{"/bin/sh", "-c", "trap '' TERM; while true; do sleep 1; done"}
+		return []string{"/bin/sh", "-c", "trap '' TERM; : > " + trapped + "; while true; do sleep 1; done"}
 	case Broken:
 		return []string{"/there/is/no/such/program"}
 	}
-	return []string{"/bin/sh", "-c", "trap 'exit 143' TERM; while true; do sleep 0.05; done"}
+	return []string{"/bin/sh", "-c", "trap 'exit 143' TERM; : > " + trapped + "; while true; do sleep 0.05; done"}
 }
 
 // bench is one pod of the suite on one runtime.
@@ -181,6 +184,19 @@ func (b *bench) started(name string, attempt int) string {
 	b.no(err)
 	b.no(b.c.StartContainer(b.t.Context(), id))
 	return id
+}
+
+// trapped waits until a container of the suite can be told to end.
+func (b *bench) trapped(id string) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(interval) {
+		r, err := b.c.ExecSync(b.t.Context(), id, []string{"/bin/sh", "-c", "test -e " + trapped}, patience)
+		b.no(err)
+		if r.ExitCode == 0 {
+			return
+		}
+	}
+	b.t.Fatalf("container %s has not set its trap after %v", id, patience)
 }
 
 func (b *bench) observe() pod.Observation {

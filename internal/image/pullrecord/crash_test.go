@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"nodeagent.dev/nodeagent/internal/image"
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 // TestCrash: an image whose pull outlived its agent is for nobody unseen.
@@ -23,7 +24,7 @@ func TestCrash(t *testing.T) {
 		n.no(n.Begin(c.asked))
 		n.start() // the one before was killed
 		n.must(c.asked, theRef, true)
-		n.no(n.Reconcile([]Image{{ID: "sha256:9", Names: []string{"other:1"}}, {ID: theRef, Names: []string{"x:1", c.listed}}}))
+		n.no(n.Reconcile([]pod.StoredImage{{ID: "sha256:9", Names: []string{"other:1"}}, {ID: theRef, Names: []string{"x:1", c.listed}}}))
 		n.wantFiles("pulled/" + fileName(theRef))
 		n.must(c.asked, theRef, true)
 		by := secret("s", "u", "h").Source
@@ -107,7 +108,7 @@ func TestGarbage(t *testing.T) {
 			n := newNode(t)
 			n.put(pulledDir, theRef, content)
 			n.put(pullingDir, "b:1", content)
-			n.no(n.Reconcile([]Image{{ID: theRef, Names: []string{theImage, "b:1"}}}))
+			n.no(n.Reconcile([]pod.StoredImage{{ID: theRef, Names: []string{theImage, "b:1"}}}))
 			n.must(theImage, theRef, true, secret("s", "u", "h"))
 			n.must("b:1", "sha256:9", true)
 			by := secret("s", "u", "h").Source
@@ -130,7 +131,7 @@ func TestPrune(t *testing.T) {
 	n.no(os.WriteFile(n.path(pullingDir, "z")+tmpSuffix, nil, 0o600))
 	n.no(os.WriteFile(filepath.Join(n.dir, pulledDir, "README"), nil, 0o600))
 	all := n.files()
-	images := []Image{{ID: "sha256:a"}, {ID: "sha256:C", Names: []string{"r.io/c@sha256:c"}}, {ID: "sha256:r", Names: []string{"running:1"}}}
+	images := []pod.StoredImage{{ID: "sha256:a"}, {ID: "sha256:C", Names: []string{"r.io/c@sha256:c"}}, {ID: "sha256:r", Names: []string{"running:1"}}}
 	n.no(n.Prune(images, time.Now().Add(-time.Hour)))
 	n.wantFiles(all...)
 	n.no(n.Prune(images, time.Now().Add(time.Hour)))

@@ -12,8 +12,23 @@ import (
 // MustPull implements [image.Records].
 func (s *Store) MustPull(name, ref string, credentials func() ([]image.Credential, error)) (bool, error) {
 	if !s.policy.verify(name, func() bool { return s.ours(name, ref) }) {
+		s.checked("credentialPolicyAllowed")
 		return false, nil
 	}
+	must, err := s.mustShow(name, ref, credentials)
+	switch {
+	case err != nil:
+		s.checked("error")
+	case must:
+		s.checked("mustAuthenticate")
+	default:
+		s.checked("credentialRecordFound")
+	}
+	return must, err
+}
+
+// mustShow reports whether a pod has to pull an image that is verified.
+func (s *Store) mustShow(name, ref string, credentials func() ([]image.Credential, error)) (bool, error) {
 	repo, err := repository(name)
 	if err != nil {
 		return true, nil //nolint:nilerr // the pull tells
@@ -36,6 +51,20 @@ func (s *Store) MustPull(name, ref string, credentials func() ([]image.Credentia
 		s.Add(name, ref, by)
 	}
 	return !ok, nil
+}
+
+// Sizes counts what is on the disk: pulls that were begun, and images that were
+// pulled.
+func (s *Store) Sizes() (intents, records int) {
+	begun, err := s.files.list(pullingDir)
+	if err != nil {
+		s.log.Debug("the intents of pulls cannot be counted", zap.Error(err))
+	}
+	pulled, err := s.files.list(pulledDir)
+	if err != nil {
+		s.log.Debug("the records of pulled images cannot be counted", zap.Error(err))
+	}
+	return len(begun), len(pulled)
 }
 
 // ours reports whether this node's agent has pulled an image that is there, or

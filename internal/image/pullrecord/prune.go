@@ -6,19 +6,14 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-)
 
-// Image is an image on the node: its ID and the names and digests that the
-// runtime lists for it.
-type Image struct {
-	ID    string
-	Names []string
-}
+	"nodeagent.dev/nodeagent/internal/pod"
+)
 
 // Reconcile ends what an agent that has stopped left unfinished: an image whose
 // intent is there was pulled, and nobody knows with what. It is called once,
 // before the first pull; images are those on the node.
-func (s *Store) Reconcile(images []Image) error {
+func (s *Store) Reconcile(images []pod.StoredImage) error {
 	list, err := s.files.list(pullingDir)
 	if err != nil {
 		return err
@@ -35,7 +30,7 @@ func (s *Store) Reconcile(images []Image) error {
 
 // Prune forgets images that are gone. images are those on the node, asked for at
 // asOf or later; what was written since then stays.
-func (s *Store) Prune(images []Image, asOf time.Time) error {
+func (s *Store) Prune(images []pod.StoredImage, asOf time.Time) error {
 	intents, err := s.files.list(pullingDir)
 	if err != nil {
 		return err
@@ -67,7 +62,7 @@ func (s *Store) Prune(images []Image, asOf time.Time) error {
 }
 
 // byName finds the ID of an image by its full name.
-func byName(images []Image) map[string]string {
+func byName(images []pod.StoredImage) map[string]string {
 	at := map[string]string{}
 	for _, i := range images {
 		for _, name := range i.Names {

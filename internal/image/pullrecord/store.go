@@ -23,6 +23,10 @@ type Config struct {
 	// preloadedImagesVerificationAllowlist.
 	Policy    string
 	Allowlist []string
+	// Checked, if set, hears of each question whether an image has to be pulled to
+	// see whether a pod may have it: credentialPolicyAllowed, credentialRecordFound,
+	// mustAuthenticate or error.
+	Checked func(result string)
 }
 
 // Store is the records of one node. It is safe for concurrent use.
@@ -30,6 +34,8 @@ type Store struct {
 	policy policy
 	files  files
 	log    *zap.Logger
+	// checked is Config.Checked.
+	checked func(result string)
 
 	records sync.Mutex // held while a record is changed
 
@@ -56,7 +62,10 @@ func New(cfg Config, log *zap.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the root directory for records of pulled images: %w", err)
 	}
-	s := &Store{policy: p, files: files{root}, log: log, pulls: map[string]*pull{}}
+	s := &Store{policy: p, files: files{root}, log: log, pulls: map[string]*pull{}, checked: cfg.Checked}
+	if s.checked == nil {
+		s.checked = func(string) {}
+	}
 	for _, dir := range []string{pullingDir, pulledDir} {
 		if err := root.MkdirAll(dir, dirMode); err != nil {
 			return nil, errors.Join(fmt.Errorf("make the folder for records of pulled images: %w", err), root.Close())

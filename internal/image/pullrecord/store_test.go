@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,9 @@ type node struct {
 	dir    string
 	policy string
 	allow  []string
+	// checks are what was counted.
+	counting sync.Mutex
+	checks   []string
 	*Store
 }
 
@@ -40,7 +44,12 @@ func newNode(t *testing.T) *node {
 // start is an agent that starts, on what an earlier one left.
 func (n *node) start() {
 	n.Helper()
-	s, err := New(Config{RootDir: n.dir, Policy: n.policy, Allowlist: n.allow}, zaptest.NewLogger(n))
+	s, err := New(Config{RootDir: n.dir, Policy: n.policy, Allowlist: n.allow,
+		Checked: func(result string) {
+			n.counting.Lock()
+			defer n.counting.Unlock()
+			n.checks = append(n.checks, result)
+		}}, zaptest.NewLogger(n))
 	n.no(err)
 	n.Store = s
 	n.Cleanup(func() { n.no(s.Close()) })
@@ -268,4 +277,24 @@ func TestRecordsDoNotGrowForEver(t *testing.T) {
 	by := secret("pulls", "v", "new").Source
 	n.pulled(theImage, theRef, &by)
 	n.must(theImage, theRef, false, secret("pulls", "v", "new"))
+}
+
+// TestCounts: every check is counted by its result, and what is on the disk is.
+func TestCounts(t *testing.T) {
+	n := newNode(t)
+	n.must(theImage, theRef, false) // nobody pulled it
+	by := secret("s", "u", "h").Source
+	n.pulled(theImage, theRef, &by)
+	n.must(theImage, theRef, false, secret("s", "u", "h"))
+	n.must(theImage, theRef, true, secret("other", "v", "i"))
+	if _, err := n.MustPull(theImage, theRef, func() ([]image.Credential, error) { return nil, errors.New("x") }); err == nil {
+		t.Error("an error was lost")
+	}
+	if want := []string{"credentialPolicyAllowed", "credentialRecordFound", "mustAuthenticate", "error"}; !slices.Equal(n.checks, want) {
+		t.Errorf("checks %q, want %q", n.checks, want)
+	}
+	n.no(n.Begin("r.io/team/slow:1"))
+	if intents, records := n.Sizes(); intents != 1 || records != 1 {
+		t.Errorf("%d intents and %d records, want one each", intents, records)
+	}
 }

@@ -95,6 +95,9 @@ func (w *world) publish() {
 	if pod.Terminal(before) && after != before {
 		w.bad("phase went from %s to %s", before, after)
 	}
+	if (w.last.Done || w.last.Released) && !pod.Terminal(after) {
+		w.bad("the object of a pod may go in phase %s", after)
+	}
 	if pod.Terminal(after) && w.in.Observed.AnyLive() {
 		w.bad("phase %s while a container runs", after)
 	}

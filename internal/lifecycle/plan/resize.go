@@ -3,6 +3,8 @@ package plan
 import (
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -18,8 +20,9 @@ func resize(in *pod.Input, p *Plan, sb *pod.Sandbox) {
 	}
 }
 
-// restartsToResize reports whether an instance has to be replaced by one with
-// other resources.
-func restartsToResize(in *pod.Input, i *pod.Container) bool {
-	return slices.ContainsFunc(in.Resizes(), func(r pod.ContainerResize) bool { return r.ID == i.ID && r.Restarts() })
+// restartsToResize reports whether a container has to be replaced by an instance
+// with other resources.
+func restartsToResize(in *pod.Input, k pod.Kind, c *corev1.Container) bool {
+	r, resized := in.ResizeOf(k, c)
+	return resized && r.Restarts()
 }

@@ -44,7 +44,7 @@ func sentence(in *pod.Input, k pod.Kind, c *corev1.Container, i *pod.Container) 
 		return 0, "", false
 	case want != "" && i.Hash != "" && want != i.Hash && (k != pod.KindSidecar || in.Started(c, i)):
 		why, replace = "definition changed", true
-	case restartsToResize(in, i):
+	case restartsToResize(in, k, c):
 		return grace, fmt.Sprintf("Container %s resize requires restart", c.Name), true
 	case known.Liveness == pod.VerdictFailure:
 		grace, why = probeGrace(c.LivenessProbe, grace), "failed liveness probe"

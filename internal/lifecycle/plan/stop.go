@@ -155,7 +155,7 @@ func takeDown(in *pod.Input, p *Plan, remove bool) {
 	}
 	all := pod.Removed{Volumes: true, Cgroup: true, Logs: true}
 	_, stuck := in.Attempts[pod.Work{Target: pod.TargetSandbox, Verb: RemoveSandbox{}.Verb()}]
-	p.Released = stuck && in.Removed == all
+	p.Released = stuck && in.Removed == all && (in.Stop == nil || in.Ended())
 	if len(in.Observed.Sandboxes) > 0 {
 		// The runtime removes a sandbox's containers with it.
 		s := in.Observed.Sandboxes[len(in.Observed.Sandboxes)-1]

@@ -15,11 +15,11 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 // gives is ignored, because it does not end with the request.
 func plain(ctx context.Context) dialFunc {
 	return func(_ context.Context, _, address string) (net.Conn, error) {
-		conn, err := dial(ctx, address)
+		conn, err := endpoint.Dial(ctx, address, 0)
 		if err != nil {
 			return nil, err
 		}
-		return newTurn(ctx, conn), nil
+		return newTurn(ctx, conn, conn), nil
 	}
 }
 
@@ -31,7 +31,7 @@ func secure(ctx context.Context) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		raw, err := dial(ctx, address)
+		raw, err := endpoint.Dial(ctx, address, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -45,20 +45,11 @@ func secure(ctx context.Context) dialFunc {
 			return nil, err
 		}
 		if conn.ConnectionState().NegotiatedProtocol == "h2" {
+			context.AfterFunc(ctx, func() { _ = raw.Close() })
 			return conn, nil // the library has to see that it is TLS
 		}
-		return newTurn(ctx, conn), nil
+		return newTurn(ctx, conn, raw), nil
 	}
-}
-
-// dial opens a connection that is closed when ctx ends.
-func dial(ctx context.Context, address string) (net.Conn, error) {
-	conn, err := endpoint.Dial(ctx, address, 0)
-	if err != nil {
-		return nil, err
-	}
-	context.AfterFunc(ctx, func() { _ = conn.Close() })
-	return conn, nil
 }
 
 // turn is a connection on which the target speaks when it was asked, not before:
@@ -67,15 +58,21 @@ func dial(ctx context.Context, address string) (net.Conn, error) {
 type turn struct {
 	net.Conn
 	asked chan struct{}
-	ask   func()
+	once  sync.Once
+	stop  func() bool
 }
 
-func newTurn(ctx context.Context, c net.Conn) *turn {
-	asked := make(chan struct{})
-	t := &turn{Conn: c, asked: asked, ask: sync.OnceFunc(func() { close(asked) })}
-	context.AfterFunc(ctx, t.ask)
+// newTurn returns a turn over c. The end of ctx closes raw, the connection below.
+func newTurn(ctx context.Context, c, raw net.Conn) *turn {
+	t := &turn{Conn: c, asked: make(chan struct{})}
+	t.stop = context.AfterFunc(ctx, func() {
+		t.ask()
+		_ = raw.Close()
+	})
 	return t
 }
+
+func (t *turn) ask() { t.once.Do(func() { close(t.asked) }) }
 
 // Read waits for the first Write.
 func (t *turn) Read(b []byte) (int, error) {
@@ -92,5 +89,6 @@ func (t *turn) Write(b []byte) (int, error) {
 // Close ends whoever waits in Read.
 func (t *turn) Close() error {
 	t.ask()
+	defer t.stop() // nothing is left to close when the context ends
 	return t.Conn.Close()
 }

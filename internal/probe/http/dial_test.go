@@ -30,7 +30,7 @@ func TestTargetSpeaksInTurn(t *testing.T) {
 				_, _ = io.WriteString(target, "early")
 				_ = target.Close()
 			}()
-			conn := newTurn(ctx, raw)
+			conn := newTurn(ctx, raw, raw)
 			ended := false
 			go func() {
 				_, _ = conn.Read(make([]byte, 10))
@@ -114,7 +114,7 @@ func TestConnectionsEndWithTheProbe(t *testing.T) {
 	}
 	ended := make(chan error)
 	go func() {
-		resp, err := transport(ctx).RoundTrip(req)
+		resp, err := transport(ctx, "https").RoundTrip(req)
 		if err == nil {
 			err = resp.Body.Close()
 		}

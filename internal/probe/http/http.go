@@ -18,6 +18,9 @@ const (
 	maxHeader = 256 << 10
 	// maxRedirects is how many are followed, as in the kubelet.
 	maxRedirects = 10
+	// buffer is how much of a connection is read and written at once, in bytes. A
+	// probe's request and the header of its answer are rarely longer.
+	buffer = 1 << 10
 	// window is how much HTTP/2 data a target may send ahead, in bytes. It is the
 	// least that the library accepts for a connection.
 	window = 64 << 10
@@ -37,7 +40,13 @@ func Probe(ctx context.Context, a *corev1.HTTPGetAction, c *corev1.Container, ip
 	if err != nil {
 		return answer.Answer{}, err
 	}
-	client := &http.Client{Transport: transport(ctx), Timeout: timeout, CheckRedirect: checkRedirect}
+	client := &http.Client{Transport: transport(ctx, req.URL.Scheme), Timeout: timeout}
+	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
+		if was := via[len(via)-1].URL.Scheme; next.URL.Scheme != was {
+			client.Transport = transport(ctx, next.URL.Scheme)
+		}
+		return checkRedirect(next, via)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return answer.Failed(err.Error()), nil
@@ -72,20 +81,26 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// transport makes the transport of one probe. Its connections are closed when
-// ctx ends.
-func transport(ctx context.Context) *http.Transport {
+// transport makes the transport for the requests of one probe to URLs of a scheme.
+// Its connections are closed when ctx ends. HTTP/2 is for https, where TLS negotiates
+// it: to set it up costs as much as the rest of a transport.
+func transport(ctx context.Context, scheme string) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true) // where TLS negotiates it
-	return &http.Transport{
+	t := &http.Transport{
 		Proxy:                  nil, // what the agent's environment says is not about pods
 		DialContext:            plain(ctx),
 		DialTLSContext:         secure(ctx),
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeader,
+		ReadBufferSize:         buffer,
+		WriteBufferSize:        buffer,
 		Protocols:              protocols,
-		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerConnection: window, MaxReceiveBufferPerStream: window},
 	}
+	if scheme == "https" {
+		protocols.SetHTTP2(true)
+		t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: window, MaxReceiveBufferPerStream: window}
+	}
+	return t
 }

@@ -142,10 +142,14 @@ func TestTLSIsNotVerified(t *testing.T) {
 		s.EnableHTTP2 = h2
 		s.StartTLS()
 		t.Cleanup(s.Close)
-		got := probe(t, asks(t, s.URL)("/"))
 		want := map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[h2]
-		if got != success || proto.Load() != want {
-			t.Errorf("%+v over %v, want a success over %s", got, proto.Load(), want)
+		for what, at := range map[string]*corev1.HTTPGetAction{
+			"at once":       asks(t, s.URL)("/"),
+			"by a redirect": serve(t, http.RedirectHandler(s.URL, http.StatusFound).ServeHTTP)("/"),
+		} {
+			if got := probe(t, at); got != success || proto.Swap("nothing") != want {
+				t.Errorf("%s: %+v, want a success over %s", what, got, want)
+			}
 		}
 	}
 }
@@ -173,7 +177,7 @@ func TestEachProbeHasItsOwnConnection(t *testing.T) {
 	if opened.Load() != 3 || kept.Load() != 0 {
 		t.Errorf("%d connections, %d to be kept; want 3, 0", opened.Load(), kept.Load())
 	}
-	if transport(t.Context()).Proxy != nil {
+	if transport(t.Context(), "http").Proxy != nil {
 		t.Error("requests may go through a proxy")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/util/webhook"
+	authorizerwebhook "k8s.io/apiserver/plugin/pkg/authorizer/webhook"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	certutil "k8s.io/client-go/util/cert"
@@ -85,18 +86,20 @@ type Access struct {
 	users   authenticator.Request
 	review  authorizer.UnconditionalAuthorizer
 	log     *zap.Logger
-	// guests logs what callers cause.
-	guests *zap.Logger
+	// guests logs what callers cause. It is made when somebody has caused something:
+	// it counts lines in half a MiB.
+	guests func() *zap.Logger
 }
 
 // New reads the client CA. clients is the nil interface without an API server;
 // then whatever would ask it is an error that says what to set. The library has
 // goroutines for the CA file from here on, which Run ends.
 func New(cfg Config, clients Clients, log *zap.Logger) (*Access, error) {
-	a := &Access{node: cfg.NodeName, recheck: recheck, log: log, guests: log.WithOptions(
-		zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+	a := &Access{node: cfg.NodeName, recheck: recheck, log: log, guests: sync.OnceValue(func() *zap.Logger {
+		return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 			return zapcore.NewSamplerWithOptions(c, time.Minute, strangerLines, strangerEvery)
-		}))}
+		}))
+	})}
 	pauses := webhook.DefaultRetryBackoffWithInitialDelay(firstPause)
 	var err error
 	if a.review, err = newReview(cfg, clients, &pauses); err != nil {
@@ -135,12 +138,10 @@ func newReview(cfg Config, clients Clients, pauses *wait.Backoff) (authorizer.Un
 			return nil, errors.New("no client provided, cannot use webhook authorization: without an API server " +
 				"(no --kubeconfig) nobody can be asked who may call; set authorization.mode to AlwaysAllow, or give a kubeconfig")
 		}
-		review, err := authorizerfactory.DelegatingAuthorizerConfig{
-			SubjectAccessReviewClient: clients.AuthorizationV1(),
-			AllowCacheTTL:             cfg.AllowedTTL,
-			DenyCacheTTL:              cfg.DeniedTTL,
-			WebhookRetryBackoff:       pauses,
-		}.New()
+		// What authorizerfactory would make, but for its compiler of CEL, which is
+		// for conditions that a kubelet's configuration has no place for.
+		review, err := authorizerwebhook.NewFromInterface(clients.AuthorizationV1(), cfg.AllowedTTL, cfg.DeniedTTL, *pauses,
+			authorizer.DecisionNoOpinion, authorizerfactory.NewDelegatingAuthorizerMetrics(), nil)
 		if err != nil {
 			return nil, fmt.Errorf("setting up authorization: %w", err)
 		}

@@ -40,14 +40,14 @@ func (a *Access) Filter(next http.Handler) http.Handler {
 // never gets a header.
 func (a *Access) authenticate(r *http.Request) user.Info {
 	if oversized(r.Header) {
-		a.guests.Warn("refused a request whose credentials are longer than any token",
+		a.guests().Warn("refused a request whose credentials are longer than any token",
 			zap.String("client", r.RemoteAddr), zap.Int("maxBytes", maxCredentials))
 		return nil
 	}
 	found, ok, err := a.users.AuthenticateRequest(r)
 	switch {
 	case err != nil:
-		a.guests.Warn("refused a request that could not be authenticated", zap.String("client", r.RemoteAddr), zap.Error(err))
+		a.guests().Warn("refused a request that could not be authenticated", zap.String("client", r.RemoteAddr), zap.Error(err))
 		return nil
 	case !ok:
 		return nil
@@ -68,7 +68,7 @@ func (a *Access) authorize(r *http.Request, who user.Info) (code int, text strin
 		what.Path = ""
 		decision, reason, err := a.review.Authorize(ctx, what)
 		if err != nil {
-			a.guests.Error("a request could not be authorized", zap.String("client", r.RemoteAddr),
+			a.guests().Error("a request could not be authorized", zap.String("client", r.RemoteAddr),
 				zap.String("user", who.GetName()), zap.String("verb", what.Verb),
 				zap.String("subresource", what.Subresource), zap.Error(err))
 			return http.StatusInternalServerError, fmt.Sprintf("Authorization error (user=%s, verb=%s, resource=%s, subresource=%s)",
@@ -79,7 +79,7 @@ func (a *Access) authorize(r *http.Request, who user.Info) (code int, text strin
 		}
 		reasons = append(reasons, reason)
 	}
-	a.guests.Debug("refused a request that its user may not make", zap.String("client", r.RemoteAddr),
+	a.guests().Debug("refused a request that its user may not make", zap.String("client", r.RemoteAddr),
 		zap.String("user", who.GetName()), zap.String("verb", all[0].Verb), zap.Strings("subresources", tried),
 		zap.Strings("reasons", reasons))
 	return http.StatusForbidden, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=%s, subresource(s)=%v)\n",

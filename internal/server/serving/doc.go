@@ -3,7 +3,8 @@
 //
 // Owns: kubelet.crt and kubelet.key in the certificate directory, when no files
 // are given.
-// Consumes: certificate files of others; the client CA (package access).
+// Consumes: certificate files of others, or a function that has the pair; the
+// client CA (package access).
 // Publishes: a tls.Config whose handshakes always use the newest of these.
 //
 // Certificates are read again by k8s.io/apiserver's dynamiccertificates. It

@@ -21,6 +21,9 @@ type Config struct {
 	// HostName is kept in CertDir (--cert-dir) under the kubelet's names.
 	CertFile, KeyFile string
 	CertDir, HostName string
+	// Get returns the pair for each handshake, of which none is made when it
+	// fails. It stands in for files and for a self-signed pair.
+	Get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Reload reads the pair again when its files change
 	// (ReloadKubeletServerCertificateFile).
 	Reload bool
@@ -42,7 +45,7 @@ const recheck = time.Minute
 type Serving struct {
 	tls     *tls.Config
 	current *dynamiccertificates.DynamicServingCertificateController
-	pair    dynamiccertificates.CertKeyContentProvider
+	pair    dynamiccertificates.CertKeyContentProvider     // nil if somebody else has it
 	file    *dynamiccertificates.DynamicCertKeyPairContent // pair, if it is read again
 	recheck time.Duration
 	log     *zap.Logger
@@ -57,7 +60,9 @@ func New(cfg Config, log *zap.Logger) (*Serving, error) {
 		return nil, err
 	}
 	s := &Serving{recheck: recheck, log: log}
-	if err := s.load(cfg); err != nil {
+	if cfg.Get != nil {
+		base.GetCertificate = cfg.Get
+	} else if err := s.load(cfg); err != nil {
 		return nil, err
 	}
 	var ca dynamiccertificates.CAContentProvider
@@ -69,8 +74,10 @@ func New(cfg Config, log *zap.Logger) (*Serving, error) {
 	if err := s.current.RunOnce(); err != nil {
 		return nil, fmt.Errorf("setting up TLS of the node's API: %w", err)
 	}
-	s.pair.AddListener(s.current)
-	s.pair.AddListener(listener(func() { s.show("serving certificate loaded again") }))
+	if s.pair != nil {
+		s.pair.AddListener(s.current)
+		s.pair.AddListener(listener(func() { s.show("serving certificate loaded again") }))
+	}
 	if ca != nil {
 		ca.AddListener(s.current)
 	}

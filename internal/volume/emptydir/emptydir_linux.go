@@ -2,15 +2,10 @@ package emptydir
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/component-helpers/resource"
 	"k8s.io/mount-utils"
 
 	"nodeagent.dev/nodeagent/internal/pod"
@@ -20,11 +15,7 @@ import (
 // Name is the plugin's name, part of paths on the disk.
 const Name = "kubernetes.io/empty-dir"
 
-const (
-	dirMode = os.FileMode(0o777)
-	// groupMode is what an fsGroup gets: everything, and new files are its own.
-	groupMode = os.FileMode(0o770) | os.ModeSetgid
-)
+const dirMode = os.FileMode(0o777)
 
 // Config is what the plugin needs to know.
 type Config struct {
@@ -35,14 +26,7 @@ type Config struct {
 
 // New returns the plugin.
 func New(cfg Config) volume.Plugin {
-	return &plugin{allocatable: cfg.AllocatableMemory, mounter: mount.New(""), selinux: selinux()}
-}
-
-// selinux reports whether the kernel labels files.
-func selinux() bool {
-	var fs unix.Statfs_t
-	err := unix.Statfs("/sys/fs/selinux", &fs)
-	return err == nil && uint32(fs.Type) == unix.SELINUX_MAGIC
+	return &plugin{allocatable: cfg.AllocatableMemory, mounter: mount.New(""), selinux: volume.SELinux()}
 }
 
 type plugin struct {
@@ -56,15 +40,13 @@ type plugin struct {
 func (*plugin) Name() string { return Name }
 
 // Supports implements [volume.Plugin].
-func (*plugin) Supports(v *corev1.Volume) bool { return v.EmptyDir != nil }
+func (*plugin) Supports(s volume.Spec) bool { return s.Volume.EmptyDir != nil }
 
 // Mount implements [volume.Plugin].
 func (p *plugin) Mount(_ context.Context, req volume.Request) (pod.Volume, error) {
 	source := req.Volume.EmptyDir
 	switch {
-	case source.Medium == corev1.StorageMediumDefault, source.Medium == corev1.StorageMediumMemory:
-	case strings.HasPrefix(string(source.Medium), string(corev1.StorageMediumHugePages)):
-		return pod.Volume{}, fmt.Errorf("storage medium %q is not supported yet by this version of nodeagent", source.Medium)
+	case source.Medium == corev1.StorageMediumDefault, source.Medium == corev1.StorageMediumMemory, isHugePages(source.Medium):
 	default:
 		return pod.Volume{}, fmt.Errorf("unknown storage medium %q", source.Medium)
 	}
@@ -73,21 +55,21 @@ func (p *plugin) Mount(_ context.Context, req volume.Request) (pod.Volume, error
 	if err != nil {
 		return pod.Volume{}, err
 	}
-	inMemory := source.Medium == corev1.StorageMediumMemory
-	if req.Ref.Ready() && (mounted != "" || !inMemory && exists(req.Ref.Dir())) {
+	if mounted == hugetlbfs {
+		if err := samePageSize(req.Ref.Dir(), source.Medium, req.Pod); err != nil {
+			return pod.Volume{}, err
+		}
+	}
+	onDisk := source.Medium == corev1.StorageMediumDefault
+	if req.Ref.Ready() && (mounted != "" || onDisk && req.Ref.Made()) {
 		return done, nil // modes and owners are the pod's business now
 	}
 	if mounted == "" {
-		if err := req.Ref.Make(dirMode); err != nil {
+		if err := p.setUp(req, source); err != nil {
 			return pod.Volume{}, err
 		}
-		if inMemory {
-			if err := p.mountTmpfs(req.Ref.Dir(), p.size(req.Pod, source)); err != nil {
-				return pod.Volume{}, err
-			}
-		}
 	}
-	if err := giveToGroup(req.Ref.Dir(), req.Pod); err != nil {
+	if err := req.Ref.GiveTo(volume.Group(req.Pod)); err != nil {
 		return pod.Volume{}, err
 	}
 	if err := req.Ref.SetReady(); err != nil {
@@ -96,9 +78,30 @@ func (p *plugin) Mount(_ context.Context, req volume.Request) (pod.Volume, error
 	return done, nil
 }
 
-func exists(dir string) bool {
-	info, err := os.Lstat(dir)
-	return err == nil && info.IsDir()
+// setUp makes the directory and mounts on it what the medium asks for. A tmpfs
+// has the kernel's modes then, 1777, and a hugetlbfs 0755, as under the kubelet.
+func (p *plugin) setUp(req volume.Request, source *corev1.EmptyDirVolumeSource) error {
+	var pageSize string
+	if isHugePages(source.Medium) {
+		var err error
+		if pageSize, err = pageSizeOf(source.Medium, req.Pod); err != nil {
+			return err
+		}
+	}
+	if err := req.Ref.Make(dirMode); err != nil {
+		return err
+	}
+	switch {
+	case pageSize != "":
+		return p.mountHugePages(req.Ref.Dir(), pageSize)
+	case source.Medium == corev1.StorageMediumMemory:
+		var limit int64
+		if source.SizeLimit != nil {
+			limit = source.SizeLimit.Value()
+		}
+		return req.Ref.MountMemory(volume.MemoryLimit(req.Pod, p.allocatable, limit))
+	}
+	return nil
 }
 
 // Unmount implements [volume.Plugin].
@@ -110,84 +113,4 @@ func (*plugin) Unmount(ctx context.Context, ref volume.Ref) error {
 		return err
 	}
 	return ref.Remove(ctx)
-}
-
-func (p *plugin) mountTmpfs(dir string, size int64) error {
-	var options []string
-	if size > 0 {
-		options = append(options, "size="+strconv.FormatInt(size, 10))
-	}
-	// Secrets may be written here: keep them off the swap where the kernel can
-	// (6.4 and later).
-	err := p.mounter.MountSensitiveWithoutSystemd("tmpfs", dir, "tmpfs", append(options, "noswap"), nil)
-	if err == nil {
-		return nil
-	}
-	if retried := p.mounter.MountSensitiveWithoutSystemd("tmpfs", dir, "tmpfs", options, nil); retried != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", dir, errors.Join(retried, err))
-	}
-	return nil
-}
-
-// size is the smallest of what the volume asks for, what the pod may use and
-// what all pods may use; 0 when nothing limits it.
-func (p *plugin) size(pd *corev1.Pod, source *corev1.EmptyDirVolumeSource) int64 {
-	size := p.allocatable
-	tighten := func(limit int64) {
-		if limit > 0 && (size == 0 || limit < size) {
-			size = limit
-		}
-	}
-	if limited(pd) {
-		limits := resource.PodLimits(pd, resource.PodResourcesOptions{})
-		tighten(limits.Memory().Value())
-	}
-	if source.SizeLimit != nil {
-		tighten(source.SizeLimit.Value())
-	}
-	return size
-}
-
-// limited reports whether the pod as a whole has a memory limit: its own, or one
-// on every container.
-func limited(p *corev1.Pod) bool {
-	if p.Spec.Resources != nil && !p.Spec.Resources.Limits.Memory().IsZero() {
-		return true
-	}
-	for i := range p.Spec.InitContainers {
-		if p.Spec.InitContainers[i].Resources.Limits.Memory().IsZero() {
-			return false
-		}
-	}
-	for i := range p.Spec.Containers {
-		if p.Spec.Containers[i].Resources.Limits.Memory().IsZero() {
-			return false
-		}
-	}
-	return true
-}
-
-// giveToGroup makes the volume's directory, which is still empty, belong to the
-// pod's fsGroup.
-func giveToGroup(dir string, p *corev1.Pod) error {
-	if p.Spec.SecurityContext == nil || p.Spec.SecurityContext.FSGroup == nil {
-		return nil
-	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", dir, err)
-	}
-	f := os.NewFile(uintptr(fd), dir)
-	defer f.Close()
-	if err := f.Chown(-1, int(*p.Spec.SecurityContext.FSGroup)); err != nil {
-		return fmt.Errorf("give %s to the fsGroup: %w", dir, err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", dir, err)
-	}
-	if err := f.Chmod(info.Mode() | groupMode); err != nil {
-		return fmt.Errorf("give %s to the fsGroup: %w", dir, err)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package emptydir_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"syscall"
@@ -119,15 +120,51 @@ func TestMemorySize(t *testing.T) {
 	}
 }
 
-func TestHugePagesAreNotSupportedYet(t *testing.T) {
+func TestUnknownMedium(t *testing.T) {
 	m := volumetest.Manager(t, t.TempDir(), emptydir.New(emptydir.Config{}))
-	for medium, want := range map[corev1.StorageMedium]string{
-		"HugePages-2Mi": "not supported yet",
-		"Tape":          `unknown storage medium "Tape"`,
-	} {
+	for _, medium := range []corev1.StorageMedium{"Tape", "HugePages2Mi", "hugepages"} {
 		p := volumetest.Pod("u", corev1.Volume{Name: "v", VolumeSource: source(medium, "")})
+		want := `unknown storage medium "` + string(medium) + `"`
 		if _, err := m.Mount(t.Context(), p); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", medium, err, want)
 		}
 	}
+}
+
+// TestModeInMemory: the kernel's modes stay, with what an fsGroup adds to them.
+func TestModeInMemory(t *testing.T) {
+	needRoot(t)
+	group := int64(4711)
+	for name, c := range map[string]struct {
+		group *int64
+		want  os.FileMode
+	}{
+		"alone":   {nil, os.ModeDir | os.ModeSticky | 0o777},
+		"fsGroup": {&group, os.ModeDir | os.ModeSticky | os.ModeSetgid | 0o777},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := volumetest.Pod("u", corev1.Volume{Name: "v", VolumeSource: source(corev1.StorageMediumMemory, "1Mi")})
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: c.group}
+			dir := mounted(t, p)
+			if info, err := os.Stat(dir); err != nil || info.Mode() != c.want {
+				t.Errorf("mode %v, %v; want %v", info.Mode(), err, c.want)
+			}
+		})
+	}
+}
+
+// mounted mounts the volume v of a pod for the time of the test.
+func mounted(t *testing.T, p *corev1.Pod) string {
+	t.Helper()
+	m := volumetest.Manager(t, t.TempDir(), emptydir.New(emptydir.Config{}))
+	volumes, err := m.Mount(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Unmount(context.WithoutCancel(t.Context()), pod.RefOf(p)); err != nil {
+			t.Error(err)
+		}
+	})
+	return volumes["v"].HostPath
 }

@@ -3,6 +3,6 @@
 //
 // Owns: nothing. It may create an empty directory or file when the volume's type
 // says so, and never removes one.
-// Consumes: the volume's path and type.
+// Consumes: the path and type of a volume, or of the PersistentVolume behind a claim.
 // Publishes: a [volume.Plugin].
 package hostpath

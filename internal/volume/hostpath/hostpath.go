@@ -14,6 +14,7 @@ import (
 
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/volume"
+	"nodeagent.dev/nodeagent/internal/volume/claim"
 )
 
 // Name is the plugin's name.
@@ -28,12 +29,24 @@ type plugin struct{}
 func (plugin) Name() string { return Name }
 
 // Supports implements [volume.Plugin].
-func (plugin) Supports(v *corev1.Volume) bool { return v.HostPath != nil }
+func (plugin) Supports(s volume.Spec) bool { return source(s) != nil }
+
+// source is what the pod says, or what its claim is bound to; nil: neither is a
+// hostPath.
+func source(s volume.Spec) *corev1.HostPathVolumeSource {
+	if s.Persistent != nil {
+		return s.Persistent.Spec.HostPath
+	}
+	return s.Volume.HostPath
+}
 
 // Mount implements [volume.Plugin]: it checks the path, and makes it where the
 // type says "OrCreate".
 func (plugin) Mount(_ context.Context, req volume.Request) (pod.Volume, error) {
-	source := req.Volume.HostPath
+	source := source(req.Spec)
+	if err := claim.NoMountOptions(req.Persistent); err != nil {
+		return pod.Volume{}, err
+	}
 	if slices.Contains(strings.Split(source.Path, "/"), "..") {
 		return pod.Volume{}, fmt.Errorf("invalid HostPath `%s`: must not contain '..'", source.Path)
 	}
@@ -45,7 +58,28 @@ func (plugin) Mount(_ context.Context, req volume.Request) (pod.Volume, error) {
 			return pod.Volume{}, err
 		}
 	}
-	return pod.Volume{HostPath: source.Path}, nil
+	return pod.Volume{HostPath: source.Path, ReadOnly: req.ReadOnly}, nil
+}
+
+// Check implements [volume.Checked]: a path that has another type by now is not shown
+// to a container that starts again. One that is gone and would have been made is
+// the runtime's business.
+func (plugin) Check(s volume.Spec) error {
+	source := source(s)
+	if source.Type == nil {
+		return nil
+	}
+	want := *source.Type
+	made := map[corev1.HostPathType]corev1.HostPathType{
+		corev1.HostPathDirectoryOrCreate: corev1.HostPathDirectory, corev1.HostPathFileOrCreate: corev1.HostPathFile,
+	}
+	if base, is := made[want]; is {
+		if missing(source.Path) {
+			return nil
+		}
+		want = base
+	}
+	return check(source.Path, want)
 }
 
 // Unmount implements [volume.Plugin]: the path stays.
@@ -80,9 +114,11 @@ func check(path string, want corev1.HostPathType) error {
 	return fmt.Errorf("%s is an invalid volume type", want)
 }
 
+// missing reports whether the path is to be made. If it cannot be looked at, that
+// will say why.
 func missing(path string) bool {
 	_, err := os.Stat(path)
-	return errors.Is(err, fs.ErrNotExist)
+	return err != nil
 }
 
 // makeFile creates an empty file. Its directory must exist: a path with a typo

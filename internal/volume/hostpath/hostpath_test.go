@@ -9,7 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"nodeagent.dev/nodeagent/internal/pod"
+	"nodeagent.dev/nodeagent/internal/volume"
 	"nodeagent.dev/nodeagent/internal/volume/hostpath"
 	"nodeagent.dev/nodeagent/internal/volume/volumetest"
 )
@@ -103,4 +106,79 @@ func TestCreates(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", path, info, err, want)
 		}
 	}
+}
+
+func TestPersistent(t *testing.T) {
+	dir := t.TempDir()
+	kind := corev1.HostPathDirectory
+	request := func(path string, readOnly bool) volume.Request {
+		return volume.Request{Spec: volume.Spec{
+			Volume: &corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}},
+			Persistent: &corev1.PersistentVolume{
+				ObjectMeta: metav1.ObjectMeta{Name: "pv"},
+				Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{
+					HostPath: &corev1.HostPathVolumeSource{Path: path, Type: &kind},
+				}},
+			},
+			ReadOnly: readOnly,
+		}}
+	}
+	for _, readOnly := range []bool{false, true} {
+		req := request(dir, readOnly)
+		if !hostpath.New().Supports(req.Spec) {
+			t.Fatal("not supported")
+		}
+		got, err := hostpath.New().Mount(t.Context(), req)
+		if want := (pod.Volume{HostPath: dir, ReadOnly: readOnly}); err != nil || got != want {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
+	if _, err := hostpath.New().Mount(t.Context(), request(dir+"/../x", false)); err == nil || !strings.Contains(err.Error(), "must not contain '..'") {
+		t.Error(err)
+	}
+	if _, err := hostpath.New().Mount(t.Context(), request("/dev/null", false)); err == nil || !strings.Contains(err.Error(), "it's a CharDevice") {
+		t.Error(err)
+	}
+	refused := request(dir, false)
+	refused.Persistent.Spec.MountOptions = []string{"ro"}
+	const want = `MountVolume.MountOptionSupport check failed for volume "pv" : mount options are not supported for this volume type`
+	if _, err := hostpath.New().Mount(t.Context(), refused); err == nil || err.Error() != want {
+		t.Error(err)
+	}
+	other := request(dir, false)
+	other.Persistent.Spec.HostPath = nil
+	if hostpath.New().Supports(other.Spec) {
+		t.Error("another type is supported")
+	}
+}
+
+// A container that starts again does not get something else than its pod asked for.
+func TestTypeThatChanges(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "target")
+	m := volumetest.Manager(t, t.TempDir(), hostpath.New())
+	p := volumetest.Pod("u", corev1.Volume{Name: "typed", VolumeSource: source(path, corev1.HostPathFileOrCreate)},
+		corev1.Volume{Name: "any", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path}}})
+	if _, err := m.Mount(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	c := &p.Spec.Containers[0]
+	check := func(want string) {
+		t.Helper()
+		err := m.Check(t.Context(), p, c)
+		if (err == nil) != (want == "") || err != nil && (err.Error() != want || pod.Reason(err, "") != pod.ReasonContainerConfig) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	check("")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	check("")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	check("hostPath type check failed: " + path + " is not a file, it's a Directory")
+	c.VolumeMounts = c.VolumeMounts[1:]
+	check("")
 }

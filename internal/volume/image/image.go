@@ -3,8 +3,6 @@ package image
 import (
 	"context"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"nodeagent.dev/nodeagent/internal/pod"
 	"nodeagent.dev/nodeagent/internal/volume"
 )
@@ -19,7 +17,7 @@ func New() Plugin { return Plugin{} }
 func (Plugin) Name() string { return "kubernetes.io/image" }
 
 // Supports implements [volume.Plugin].
-func (Plugin) Supports(v *corev1.Volume) bool { return v.Image != nil }
+func (Plugin) Supports(s volume.Spec) bool { return s.Volume.Image != nil }
 
 // Mount implements [volume.Plugin].
 func (Plugin) Mount(context.Context, volume.Request) (pod.Volume, error) {

@@ -39,7 +39,7 @@ func Run(t *testing.T, plugin volume.Plugin, sources map[string]corev1.VolumeSou
 		if name := plugin.Name(); strings.Count(name, "/") != 1 || strings.Contains(name, "~") {
 			t.Errorf("%q is not a qualified name", name)
 		}
-		if plugin.Supports(&corev1.Volume{Name: "x"}) {
+		if plugin.Supports(volume.Spec{Volume: &corev1.Volume{Name: "x"}}) {
 			t.Error("supports a volume without a source")
 		}
 	})

@@ -42,7 +42,7 @@ func NewPod(name string, grace int64, commands ...string) *corev1.Pod {
 }
 
 // Create makes a pod and deletes it at the end of the test.
-func Create(t *testing.T, b *bed.Bed, p *corev1.Pod) *corev1.Pod {
+func Create(t testing.TB, b *bed.Bed, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	pods := b.Client().CoreV1().Pods(Namespace)
 	got, err := pods.Create(t.Context(), p, metav1.CreateOptions{})
@@ -56,7 +56,7 @@ func Create(t *testing.T, b *bed.Bed, p *corev1.Pod) *corev1.Pod {
 
 // Await watches a pod until done says so, and returns it as it was then. The API
 // server may be away for a while.
-func Await(t *testing.T, client kubernetes.Interface, name, what string, limit time.Duration, done func(*corev1.Pod) bool) *corev1.Pod {
+func Await(t testing.TB, client kubernetes.Interface, name, what string, limit time.Duration, done func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()

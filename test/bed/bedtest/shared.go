@@ -24,7 +24,7 @@ type Shared struct {
 }
 
 // Bed returns the bed; when the test fails the end of the agent's log is shown.
-func (s *Shared) Bed(t *testing.T) *bed.Bed {
+func (s *Shared) Bed(t testing.TB) *bed.Bed {
 	t.Helper()
 	s.once.Do(func() {
 		o := s.Options
@@ -65,7 +65,7 @@ func (s *Shared) Run(m *testing.M, checks ...func(context.Context, *bed.Bed) err
 }
 
 // ShowLog shows the end of the agent's log when the test fails.
-func ShowLog(t *testing.T, b *bed.Bed) {
+func ShowLog(t testing.TB, b *bed.Bed) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -83,7 +83,7 @@ func Tail(s string, n int) string {
 }
 
 // Must ends the test when something that has to work did not.
-func Must(t *testing.T, what string, err error) {
+func Must(t testing.TB, what string, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)

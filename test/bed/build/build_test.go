@@ -19,7 +19,7 @@ func TestComponentsArePinned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range slices.Concat(All(), Conformance()) {
+	for _, name := range slices.Concat(All(), Conformance(), Monitoring()) {
 		c, err := Lookup(name)
 		if err != nil {
 			t.Error(err)

@@ -66,6 +66,10 @@ func All() []string {
 // build, so they are not part of All and built only when somebody runs them.
 func Conformance() []string { return []string{"e2e.test", "ginkgo"} }
 
+// Monitoring names the components of those who watch nodes: built only for the
+// tests that need them.
+func Monitoring() []string { return []string{"metrics-server"} }
+
 // Lookup finds a component by its name.
 func Lookup(name string) (Component, error) {
 	for _, c := range catalogue() {
@@ -73,7 +77,7 @@ func Lookup(name string) (Component, error) {
 			return c, nil
 		}
 	}
-	return Component{}, fmt.Errorf("no component %q; known are: %s", name, strings.Join(slices.Concat(All(), Conformance()), ", "))
+	return Component{}, fmt.Errorf("no component %q; known are: %s", name, strings.Join(slices.Concat(All(), Conformance(), Monitoring()), ", "))
 }
 
 func catalogue() []Component {
@@ -90,6 +94,11 @@ func catalogue() []Component {
 		{
 			Name: "etcd", Folder: "etcd", Module: "go.etcd.io/etcd/server/v3",
 			Package: "go.etcd.io/etcd/server/v3", About: "about 1 min",
+		},
+		{
+			Name: "metrics-server", Folder: "metrics-server", Module: "sigs.k8s.io/metrics-server",
+			Package: "sigs.k8s.io/metrics-server/cmd/metrics-server", About: "about 2 min",
+			Stamp: []string{"k8s.io/client-go/pkg/version.gitVersion={v}"},
 		},
 	}
 	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {

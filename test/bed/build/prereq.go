@@ -95,10 +95,13 @@ func present(sign string) bool {
 	return err == nil
 }
 
-func aptGet(ctx context.Context, args ...string) error {
+func aptGet(ctx context.Context, args ...string) error { return aptGetIn(ctx, "", args...) }
+
+// aptGetIn runs apt-get in a folder; empty is the current one.
+func aptGetIn(ctx context.Context, dir string, args ...string) error {
 	args = append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {

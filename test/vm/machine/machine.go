@@ -16,10 +16,10 @@ const (
 	consoleFile, monitorFile, controlFile = "console.log", "monitor", "shell"
 )
 
-// Without KVM a second of the machine is long.
+// Without KVM a second of the machine is long, and longer where others work, too.
 const (
-	bootTimeout   = 3 * time.Minute
-	resumeTimeout = time.Minute
+	bootTimeout   = 10 * time.Minute
+	resumeTimeout = 5 * time.Minute
 )
 
 // HostAddress is the host as the machine sees it: what listens on the host's

@@ -16,7 +16,7 @@ type monitor struct {
 }
 
 // answerTimeout bounds one command.
-const answerTimeout = 2 * time.Minute
+const answerTimeout = 5 * time.Minute
 
 func dialMonitor(ctx context.Context, path string, p *process) (*monitor, error) {
 	for {

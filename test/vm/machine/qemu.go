@@ -24,7 +24,7 @@ const qemu = "qemu-system-x86_64"
 func machineArgs() []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "Westmere",
-		"-smp", "2", "-m", "2304", "-display", "none",
+		"-smp", "2", "-m", "4096", "-display", "none",
 		"-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off tsc=reliable no_timer_check " +
 			"random.trust_cpu=on systemd.unified_cgroup_hierarchy=1 hugepages=16 panic=1 quiet",
 	}

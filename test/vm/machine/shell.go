@@ -16,7 +16,7 @@ import (
 )
 
 // shellTry bounds one try to log in.
-const shellTry = 10 * time.Second
+const shellTry = 30 * time.Second
 
 // sshArgs are the options of every call. The first makes a connection that the
 // later ones use: an exchange of keys takes a second in the machine.
@@ -25,7 +25,7 @@ func (m *Machine) sshArgs() []string {
 		"-F", "none", "-i", m.image.path(keyFile), "-p", strconv.Itoa(m.port), "-S", filepath.Join(m.options.Dir, controlFile),
 		"-o", "ControlMaster=auto", "-o", "ControlPersist=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes",
-		"-o", "ConnectTimeout=8", "-o", "ServerAliveInterval=20", "root@127.0.0.1",
+		"-o", "ConnectTimeout=25", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=9", "root@127.0.0.1",
 	}
 }
 

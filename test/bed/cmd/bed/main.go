@@ -34,10 +34,11 @@ Usage:
 
 Flags of up:
   --name N          the bed's name (default "bed"); several beds run side by side
-  --agent A         nodeagent (default), kubelet or none; only with kubelet do pods
-                    get a service account's token, which nodeagent does not mount yet
+  --agent A         nodeagent (default), kubelet or none
   --standalone      no control plane: the agent runs the pods of its manifest folder
   --agnhost         have the agnhost test image, too
+  --usual-socket    the agent finds containerd at /run/containerd/containerd.sock, as
+                    the upstream kubelet's cAdvisor wants it
   --audit           log every request to the API server
 
 The other commands take --name, too.
@@ -120,17 +121,14 @@ func runUp(ctx context.Context, args []string) error {
 	agent := set.String("agent", "", "nodeagent, kubelet or none")
 	standalone := set.Bool("standalone", false, "no control plane")
 	agnhost := set.Bool("agnhost", false, "import the agnhost image")
+	usual := set.Bool("usual-socket", false, "containerd at its usual place for the agent")
 	audit := set.Bool("audit", false, "log every request to the API server")
 	if err := parse(set, args, 0); err != nil {
 		return err
 	}
 	o := bed.Options{
-		Name: *name, Agent: *agent, Standalone: *standalone, Agnhost: *agnhost, AuditLog: *audit, Output: os.Stderr,
-	}
-	if *agent != bed.Kubelet {
-		// Every pod would get a volume with a token that this version of nodeagent
-		// cannot mount, and the pods of a bed could not use it anyway.
-		o.APIServerArgs = []string{"--disable-admission-plugins=ServiceAccount"}
+		Name: *name, Agent: *agent, Standalone: *standalone, Agnhost: *agnhost, AuditLog: *audit, UsualSocket: *usual,
+		Output: os.Stderr,
 	}
 	b, err := bed.New(ctx, o)
 	if err != nil {

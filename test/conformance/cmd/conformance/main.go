@@ -46,7 +46,7 @@ func parse(args []string) (options, error) {
 	var o options
 	set := flag.NewFlagSet("conformance", flag.ContinueOnError)
 	set.StringVar(&o.suite.Agent, "agent", bed.Nodeagent, "nodeagent, or kubelet to see what the upstream one does")
-	set.StringVar(&o.list, "list", "api", "the list of tests: api (the node's own API) or node (all of [sig-node])")
+	set.StringVar(&o.list, "list", "api", "the list of tests: api (the node's own API), monitoring (figures, proofs of identity), node (all of [sig-node]), resize (in place, of pods and containers) or storage (volumes)")
 	set.StringVar(&o.focus, "focus", "", "run the tests whose names match this regular expression, not those of focus.txt")
 	set.StringVar(&o.skip, "skip", "", "leave out the tests whose names match this regular expression")
 	set.BoolVar(&o.update, "update", false, "with the kubelet and focus.txt: write kubelet-baseline.txt anew")

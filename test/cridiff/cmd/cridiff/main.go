@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -32,7 +34,8 @@ On another node: this command is the runtime. Start it, then the agent, whose
 containerRuntimeEndpoint is unix://SOCKET; empty the node before the next agent.
   cridiff --agent kubelet --out kubelet.json --socket SOCKET --kubeconfig ADMIN \
           --node NAME --manifests STATICPODPATH [--host FOLDER] [--driver systemd] \
-          [--replace TEXT=NAME]...   (the root folder, the node's address ...)
+          [--replace TEXT=NAME]...   (the root folder, the node's address ...) \
+          [--slowness N] [--memory 700Mi] [--every N --whole PREFIX,PREFIX]
 
 Then:
   cridiff --compare kubelet.json,nodeagent.json
@@ -46,6 +49,9 @@ type flags struct {
 	socket, kubeconfig, node, manifests, host string
 	compare                                   string
 	replace                                   []string
+	whole                                     string
+	slowness, every                           int
+	memory                                    resource.Quantity
 }
 
 func main() {
@@ -76,6 +82,13 @@ func run(ctx context.Context, args []string) error {
 	set.StringVar(&f.manifests, "manifests", "", "the agent's staticPodPath")
 	set.StringVar(&f.host, "host", "/var/lib/cridiff", "a `folder` that hostPath volumes may use")
 	set.StringVar(&f.compare, "compare", "", "two results, `KUBELET,NODEAGENT`")
+	set.IntVar(&f.slowness, "slowness", 1, "how many times slower than a usual machine the node is")
+	set.IntVar(&f.every, "every", 1, "run one in `N` of the pods")
+	set.StringVar(&f.whole, "whole", "", "prefixes of the names of pods that all are run, with commas between")
+	set.Func("memory", "leave out pods that request more than `AMOUNT` of memory, which the node does not have", func(s string) (err error) {
+		f.memory, err = resource.ParseQuantity(s)
+		return err //nolint:wrapcheck // flag says what was parsed
+	})
 	set.Func("replace", "`TEXT=NAME`: what differs between nodes", func(s string) error {
 		f.replace = append(f.replace, s)
 		return nil
@@ -149,10 +162,15 @@ func onNode(ctx context.Context, f *flags) (result *cridiff.Result, err error) {
 		if !ok {
 			return nil, fmt.Errorf("--replace %q: want TEXT=NAME", r)
 		}
+		if net.ParseIP(from) != nil {
+			places.Word(from, to) // not in the middle of another address
+			continue
+		}
 		places.Name(from, to)
 	}
 	target := &cridiff.Target{
 		Client: client, Node: f.node, Manifests: f.manifests, Socket: f.socket, CgroupDriver: f.driver, Places: places,
+		Slowness: f.slowness,
 	}
 	done, err := cridiff.HostFolder(f.host)
 	if err != nil {
@@ -162,6 +180,14 @@ func onNode(ctx context.Context, f *flags) (result *cridiff.Result, err error) {
 	corpus, err := cridiff.Load(map[string]string{"HOST": f.host})
 	if err != nil {
 		return nil, err
+	}
+	if f.every > 1 {
+		corpus = corpus.Sample(f.every, strings.FieldsFunc(f.whole, func(r rune) bool { return r == ',' })...)
+	}
+	if !f.memory.IsZero() {
+		var large []string
+		corpus, large = corpus.Below(f.memory.Value())
+		fmt.Fprintf(os.Stderr, "%d pods; left out, as they request more than %s of memory: %s\n", len(corpus.Pods), f.memory.String(), strings.Join(large, " "))
 	}
 	if err := target.Prepare(ctx, corpus); err != nil {
 		return nil, err

@@ -1,0 +1,103 @@
+package status
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"nodeagent.dev/nodeagent/internal/pod"
+)
+
+// overtaken is how long a status waits that is about to be overtaken: the steps of a
+// start or of an end that goes well follow each other faster than that.
+const overtaken = 250 * time.Millisecond
+
+// apart is the time between two such statuses, of whatever pods. Where many pods start
+// or end at once their steps take seconds, and to tell of each costs the API server the
+// time in which it could tell of pods that are ready.
+const apart = 100 * time.Millisecond
+
+// turn is when a status that is about to be overtaken has its turn, when the last one
+// has it at last.
+func turn(now, last time.Time) time.Time {
+	at := now.Add(overtaken)
+	if next := last.Add(apart); next.After(at) {
+		return next
+	}
+	return at
+}
+
+// passing reports whether all that changes for the entry's pod is a step on its way
+// up or down. Everything else is sent at once.
+func passing(e *entry) bool {
+	if e.finished {
+		return false
+	}
+	// Whoever routes to a pod leaves it when it is marked for deletion.
+	if e.pod.DeletionTimestamp != nil {
+		return true
+	}
+	was, is := lasting(&e.base), lasting(&e.status)
+	return was.phase == is.phase && was.reason == is.reason && was.message == is.message &&
+		maps.Equal(was.conditions, is.conditions) && maps.Equal(was.containers, is.containers)
+}
+
+// telling is the part of a status that somebody may wait for.
+type telling struct {
+	phase           corev1.PodPhase
+	reason, message string
+	conditions      map[corev1.PodConditionType]string
+	containers      map[string]instance
+}
+
+// instance is that part of a container's status.
+type instance struct {
+	ready    bool
+	restarts int32
+	state    string
+}
+
+func lasting(s *corev1.PodStatus) telling {
+	t := telling{phase: s.Phase, reason: s.Reason, message: s.Message,
+		conditions: map[corev1.PodConditionType]string{}, containers: map[string]instance{}}
+	if t.phase == "" {
+		t.phase = corev1.PodPending
+	}
+	for _, c := range s.Conditions {
+		switch c.Type {
+		case corev1.PodScheduled, corev1.PodInitialized, corev1.PodReadyToStartContainers:
+		case corev1.PodReady, corev1.ContainersReady:
+			if c.Status == corev1.ConditionTrue {
+				t.conditions[c.Type] = ""
+			}
+		default:
+			if pod.OwnCondition(c.Type) {
+				t.conditions[c.Type] = string(c.Status) + " " + c.Reason + " " + c.Message
+			}
+		}
+	}
+	for _, c := range slices.Concat(s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses) {
+		if i := lastingOf(&c); i != (instance{}) {
+			t.containers[c.Name] = i
+		}
+	}
+	return t
+}
+
+func lastingOf(c *corev1.ContainerStatus) instance {
+	i := instance{ready: c.Ready, restarts: c.RestartCount}
+	switch {
+	case c.State.Terminated != nil:
+		i.state = c.State.Terminated.ContainerID + " has ended"
+	case c.State.Waiting != nil && !starting(c.State.Waiting.Reason):
+		i.state = c.State.Waiting.Reason + " " + c.State.Waiting.Message
+	}
+	return i
+}
+
+// starting are the reasons to wait of a container that has had no trouble.
+func starting(reason string) bool {
+	return reason == "ContainerCreating" || reason == "PodInitializing"
+}

@@ -1,0 +1,26 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// String is the report for people, in Markdown.
+func (r *report) String() string {
+	return fmt.Sprintf("%s, on %s; rounds of each: %d\n\n%s", r.Date, r.Machine, len(r.Agent), r.table())
+}
+
+// Document returns what bench.json comes to, in Markdown: on what was measured and
+// the table, judged by the targets of today.
+func Document(benchJSON []byte) (string, error) {
+	r := &report{}
+	if err := json.Unmarshal(benchJSON, r); err != nil {
+		return "", fmt.Errorf("read the report of make bench: %w", err)
+	}
+	if len(r.Agent) == 0 {
+		return "", errors.New("the report has no round of nodeagent: let make bench OUT=DIR come to the end of one")
+	}
+	r.judge()
+	return r.String(), nil
+}

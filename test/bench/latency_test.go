@@ -1,0 +1,118 @@
+//go:build e2e
+
+package bench
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"nodeagent.dev/nodeagent/test/bed"
+	"nodeagent.dev/nodeagent/test/bed/bedtest"
+)
+
+var samples = flag.Int("samples", 0, "how many flips and exits TestLatency measures; 0 means 10, or 50 with -compare")
+
+// What is measured, and how long nodeagent may take for 99 of 100.
+const (
+	ofAPI     = floorAPI
+	ofFlip    = "probe answered to Ready changed"
+	ofExit    = "process ended to terminated"
+	ofOwn     = "  the agent's part: CRI event to terminated"
+	ofRuntime = "the runtime alone: process ended to CRI event"
+	ofRestart = "process ended to running again"
+
+	flipLimit = 150 * time.Millisecond
+	exitLimit = 100 * time.Millisecond
+)
+
+// TestLatency: how soon the API shows that a readiness probe was answered
+// differently and that a process has ended. With -compare both agents are
+// measured and nodeagent keeps its limits.
+func TestLatency(t *testing.T) {
+	n := *samples
+	if n == 0 {
+		n = 10
+		if *compare {
+			n = 50
+		}
+	}
+	measured := map[string]map[string]spread{}
+	for _, agent := range agents() {
+		t.Run(agent, func(t *testing.T) { measured[agent] = latencies(t, agent, n) })
+	}
+	head := append([]string{"milliseconds: min / median / p99 / max"}, agents()...)
+	if *compare {
+		head = append(head, "kubelet to nodeagent, median / p99")
+	}
+	rows := [][]string{head}
+	for _, what := range []string{ofFlip, ofExit, ofOwn, ofRestart, ofRuntime, ofAPI} {
+		row := []string{what}
+		for _, agent := range agents() {
+			row = append(row, fmt.Sprintf("%s (%d)", measured[agent][what], measured[agent][what].n))
+		}
+		if *compare {
+			row = append(row, ratio(measured[bed.Kubelet][what], measured[bed.Nodeagent][what]))
+		}
+		rows = append(rows, row)
+	}
+	t.Logf("delays\n%s", table(rows))
+	for what, limit := range map[string]time.Duration{ofFlip: flipLimit, ofExit: exitLimit} {
+		got := measured[bed.Nodeagent][what]
+		switch {
+		case !judged(bed.Nodeagent):
+		case got.n == 0:
+			t.Errorf("%s: not measured, see above", what)
+		case got.p99 > limit:
+			t.Errorf("%s: p99 of %d is %s, want %s at most", what, got.n, got.p99.Round(time.Millisecond), limit)
+		}
+	}
+}
+
+// latencies measures one agent on a bed of its own.
+func latencies(t *testing.T, agent string, n int) map[string]spread {
+	t.Helper()
+	b := bed.Start(t, bed.Options{Agent: agent})
+	busy, err := os.ReadFile("/proc/loadavg")
+	must(t, "looking at the machine", err)
+	t.Logf("the machine before: load average %s", bytes.TrimSpace(busy))
+	board := watchPods(t, b)
+	measured := map[string]spread{}
+	measured[ofFlip] = spreadOf(flips(t, b, board, n))
+	all := exits(t, b, board, n)
+	measured[ofExit], measured[ofRestart] = spreadOf(all.shown), spreadOf(all.again)
+	measured[ofRuntime], measured[ofOwn] = spreadOf(all.told), spreadOf(all.own)
+	measured[ofAPI] = spreadOf(roundTrips(t, b, board, n))
+	return measured
+}
+
+// roundTrips measures what the API server and the watch take by themselves.
+func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
+	t.Helper()
+	const warm = 5
+	p := bedtest.NewPod("patched", 1, bedtest.Obeys)
+	p.Spec.SchedulerName = "nobody" // no agent has it
+	must(t, "patching", create(t.Context(), b, p))
+	var took []time.Duration
+	for i := range warm + n {
+		value := fmt.Sprint(i)
+		seen := board.expect(p.Name, func(p *corev1.Pod) bool { return p.Annotations["test"] == value })
+		patch := []byte(`{"metadata":{"annotations":{"test":"` + value + `"}}}`)
+		sent := time.Now()
+		_, err := b.Client().CoreV1().Pods(namespace).Patch(t.Context(), p.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		must(t, "patching", err)
+		at, err := receive(t.Context(), seen)
+		must(t, "waiting for a patch", err)
+		if i >= warm {
+			took = append(took, at.Sub(sent))
+		}
+	}
+	return took
+}
