@@ -49,11 +49,11 @@ func (in *Input) InHook(c *corev1.Container) bool {
 	return busy && op.Verb == VerbStartContainer && c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 }
 
-// Started reports whether an instance runs and has passed its startup probe, if
-// it has one. What an earlier agent published of this very instance holds until
+// Started reports whether an instance runs, its postStart hook is through, and
+// it has passed its startup probe, if it has one. What an earlier agent published of this very instance holds until
 // the probe says otherwise.
 func (in *Input) Started(c *corev1.Container, i *Container) bool {
-	if i == nil || i.State != ContainerRunning || in.InHook(c) {
+	if i == nil || i.State != ContainerRunning || in.InHook(c) || in.Instances[i.ID].HookFailed {
 		return false
 	}
 	if c.StartupProbe == nil {

@@ -84,6 +84,9 @@ func (w *world) decide() plan.Plan {
 			w.bad("one plan has two actions on %s", a.Target())
 		}
 		targets[a.Target()] = true
+		if s, ok := a.(plan.StartContainer); ok {
+			w.checkStart(s)
+		}
 	}
 	w.in.Prior = podstatus.Compute(&w.in)
 	w.publish()
@@ -150,7 +153,6 @@ func (w *world) start(a plan.Action) {
 		op.Deadline = w.doom(a.Ending, false)
 	case plan.StartContainer:
 		op.Attempt = a.Attempt
-		w.checkStart(a)
 		w.in.Actuated = w.in.Actuated.With(a.Container.Name, a.Container.Resources)
 	default:
 	}
