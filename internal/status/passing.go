@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/internal/pod"
 )
@@ -19,14 +20,45 @@ const overtaken = 250 * time.Millisecond
 // time in which it could tell of pods that are ready.
 const apart = 100 * time.Millisecond
 
-// turn is when a status that is about to be overtaken has its turn, when the last one
-// has it at last.
-func turn(now, last time.Time) time.Time {
-	at := now.Add(overtaken)
-	if next := last.Add(apart); next.After(at) {
-		return next
+// turn is a place in the line of those whose status is about to be overtaken.
+type turn struct {
+	uid types.UID
+	// after is the earliest time to send it.
+	after time.Time
+}
+
+// lineUp gives the entry a place at the end of the line, if it has none. The caller
+// holds the lock.
+func (w *Writer) lineUp(e *entry) {
+	if e.turn != nil {
+		return
 	}
-	return at
+	e.turn = &turn{e.pod.UID, time.Now().Add(overtaken)}
+	if w.line = append(w.line, e.turn); len(w.line) == 1 {
+		w.clock.Reset(max(overtaken, time.Until(w.lastTurn.Add(apart))))
+	}
+}
+
+// takeTurns sends those whose turn has come, one in each while, and sets the clock for
+// the next. Who was told of otherwise meanwhile has left the line, so that nobody waits
+// for a turn that is not taken.
+func (w *Writer) takeTurns() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	for ; len(w.line) > 0; w.line = w.line[1:] {
+		first := w.line[0]
+		e := w.entries[first.uid]
+		if e == nil || e.turn != first {
+			continue
+		}
+		if wait := max(first.after.Sub(now), w.lastTurn.Add(apart).Sub(now)); wait > 0 {
+			w.clock.Reset(wait)
+			return
+		}
+		w.lastTurn = now
+		w.queue.Add(first.uid)
+	}
 }
 
 // passing reports whether all that changes for the entry's pod is a step on its way

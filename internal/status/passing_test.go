@@ -111,6 +111,33 @@ func TestACrowdIsToldOfInTurn(t *testing.T) {
 	})
 }
 
+// Those that were told of before their turn make nobody wait.
+func TestATurnThatIsNotTakenIsGivenBack(t *testing.T) {
+	const n = 20
+	var pods []*corev1.Pod
+	name := func(i int) string { return string(rune('a' + i)) }
+	for i := range n + 1 {
+		pods = append(pods, newPod(name(i)))
+	}
+	s := newServer(pods...)
+	run(t, s, func(t *testing.T, w *Writer) {
+		for _, step := range []int{0, 2} {
+			for i := range n {
+				w.Publish(s.pod(name(i)), up()[step], false)
+			}
+		}
+		synctest.Wait()
+		if got := len(s.requests()); got != n {
+			t.Errorf("%d requests when %d pods are ready", got, n)
+		}
+		w.Publish(s.pod(name(n)), up()[0], false)
+		pass(overtaken)
+		if got := len(s.requests()); got != n+1 {
+			t.Errorf("a pod has to wait for longer than %s behind pods that were told of", overtaken)
+		}
+	})
+}
+
 func TestTroubleIsToldAtOnce(t *testing.T) {
 	ready := up()[2]
 	ended := with(corev1.PodRunning, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, ContainerID: "c://1"}}, false)

@@ -45,8 +45,11 @@ type Writer struct {
 	// server's. One count for all pods keeps the rate of requests from growing
 	// with their number.
 	outage int
-	// lastTurn is the last turn that a status has which may be overtaken.
+	// line is whose status may be overtaken, in the order of their turns, lastTurn when
+	// the last of them was sent, and clock goes off at the next turn.
+	line     []*turn
 	lastTurn time.Time
+	clock    *time.Timer
 }
 
 // entry is what is to be said of one pod, and what the API last said of it.
@@ -63,8 +66,8 @@ type entry struct {
 	since time.Time
 	// inflight: a request is under way, so base is about to change.
 	inflight bool
-	// waits: it will have its turn, overtaken or not.
-	waits bool
+	// turn is its place in the line, if it has one: it will be sent, overtaken or not.
+	turn *turn
 }
 
 // New returns a writer; nothing is sent before [Writer.Run]. took, if not nil, is
@@ -74,12 +77,14 @@ func New(pods typedcorev1.PodsGetter, took func(time.Duration), log *zap.Logger)
 	if took == nil {
 		took = func(time.Duration) {}
 	}
-	return &Writer{
+	w := &Writer{
 		pods: pods, took: took, log: log,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[types.UID]{Name: "pod_status"}),
 
 		entries: map[types.UID]*entry{},
 	}
+	w.clock = time.AfterFunc(overtaken, w.takeTurns)
+	return w
 }
 
 // Publish hands over the newest status of a pod. p is the newest object known;
@@ -104,10 +109,7 @@ func (w *Writer) Publish(p *corev1.Pod, status corev1.PodStatus, finished bool) 
 		e.since = time.Now()
 	}
 	if passing(e) {
-		if !e.waits {
-			e.waits, w.lastTurn = true, turn(time.Now(), w.lastTurn)
-			w.queue.AddAfter(p.UID, time.Until(w.lastTurn))
-		}
+		w.lineUp(e)
 		return
 	}
 	w.queue.Add(p.UID)
@@ -136,6 +138,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		})
 	}
 	<-ctx.Done()
+	w.clock.Stop()
 	w.queue.ShutDown()
 	wg.Wait()
 	return nil
@@ -150,7 +153,7 @@ func (w *Writer) serve(ctx context.Context, uid types.UID) {
 		return
 	}
 	snapshot := *e
-	e.inflight, e.waits, e.since = true, false, time.Time{}
+	e.inflight, e.turn, e.since = true, nil, time.Time{}
 	w.mu.Unlock()
 
 	err := w.send(ctx, &snapshot)
