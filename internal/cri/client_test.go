@@ -291,7 +291,7 @@ func TestEvents(t *testing.T) {
 		}
 		synctest.Wait()
 		r.sandbox()
-		if h := <-got; h != (pod.Hint{UID: "uid-p", Why: "container created"}) {
+		if h := <-got; h != (pod.Hint{UID: "uid-p", Why: "container created", Made: true, At: time.Unix(0, time.Now().UnixNano())}) {
 			t.Errorf("got %+v", h)
 		}
 		cancel()

@@ -43,8 +43,9 @@ func (c *Client) Events(ctx context.Context, f func(pod.Hint)) error {
 		if err != nil {
 			return c.streamError(err)
 		}
-		c.cfg.Event(time.Since(time.Unix(0, ev.GetCreatedAt())))
-		f(pod.Hint{UID: uidOf(ev), Why: whyOf(ev)})
+		at := time.Unix(0, ev.GetCreatedAt())
+		c.cfg.Event(time.Since(at))
+		f(pod.Hint{UID: uidOf(ev), Why: whyOf(ev), Made: makes(ev), At: at})
 	}
 }
 
@@ -53,6 +54,12 @@ func (c *Client) streamError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoEvents, err)
 	}
 	return fmt.Errorf("stream container events: %w", c.explain(err))
+}
+
+// makes reports whether an event says that something is there or runs that did not.
+func makes(ev *runtimeapi.ContainerEventResponse) bool {
+	t := ev.GetContainerEventType()
+	return t == runtimeapi.ContainerEventType_CONTAINER_CREATED_EVENT || t == runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT
 }
 
 // uidOf finds the pod of an event; empty when it does not say.

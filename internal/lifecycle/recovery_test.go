@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"nodeagent.dev/nodeagent/internal/pod"
 )
 
@@ -130,6 +132,78 @@ func TestHintsCoalesce(t *testing.T) {
 			t.Errorf("the timeline has %d lines", n)
 		}
 	})
+}
+
+// What the worker makes itself it looks at when that is made, and not once more for
+// every event of it; what others make, and every end, it looks at all the same.
+func TestEventsOfWhatTheWorkerMakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		made := func(why string) { w.hints <- pod.Hint{UID: "p", Why: why, Made: true, At: time.Now()} }
+		w.setRule(func(_ context.Context, verb, _ string) error {
+			if verb == "CreateSandbox" || verb == "StartContainer" {
+				made("created")
+				time.Sleep(time.Millisecond) // for the worker to take it
+				made("started")
+			}
+			return nil
+		})
+		w.want(newPod("p", "a"))
+		pass(time.Minute)
+		before := len(w.called("Observe"))
+		if got := w.container("p", "a"); got != "running 0" || before != 3 {
+			t.Errorf("container is %s after %d looks, want 3: before the sandbox, and after it and the container", got, before)
+		}
+		started := w.called("StartContainer")[0].at
+		for i, c := range []struct {
+			hint  pod.Hint
+			looks int
+		}{
+			{pod.Hint{UID: "p", Made: true, At: started}, 0},
+			{pod.Hint{UID: "p", Made: true, At: time.Now()}, 1},
+			{pod.Hint{UID: "p", At: started}, 1},
+		} {
+			before := len(w.called("Observe"))
+			w.hints <- c.hint
+			pass(time.Second)
+			if n := len(w.called("Observe")) - before; n != c.looks {
+				t.Errorf("%d looks after hint %d, want %d", n, i, c.looks)
+			}
+		}
+	})
+}
+
+// The container of a hook that runs is there for whoever asks for it.
+func TestAContainerIsSeenWhileItsHookRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.setRule(func(ctx context.Context, verb, _ string) error {
+			if verb == "StartContainer" {
+				return hang(ctx)
+			}
+			return nil
+		})
+		p := newPod("p", "a")
+		p.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{}}}
+		w.want(p)
+		pass(time.Minute)
+		before := len(w.called("Observe"))
+		w.hints <- pod.Hint{UID: "p", Why: "started", Made: true, At: time.Now()}
+		pass(time.Second)
+		if n := len(w.called("Observe")) - before; n != 1 {
+			t.Errorf("%d looks", n)
+		}
+	})
+}
+
+// Of hints that wait together the one that must be followed is followed.
+func TestHintsOfWhatEndedPrevail(t *testing.T) {
+	ended, made, later := pod.Hint{Why: "ended"}, pod.Hint{Made: true, At: time.Unix(1, 0)}, pod.Hint{Made: true, At: time.Unix(2, 0)}
+	for _, c := range [][3]pod.Hint{{ended, made, ended}, {made, ended, ended}, {made, later, later}} {
+		if got := c[0].Merge(c[1]); got != c[2] {
+			t.Errorf("%+v and %+v are %+v", c[0], c[1], got)
+		}
+	}
 }
 
 // The runtime is away for a while; the worker goes on when it is back.

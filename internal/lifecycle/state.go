@@ -70,6 +70,8 @@ type state struct {
 // sight is what the runtime showed, and how it was asked.
 type sight struct {
 	observed pod.Observation
+	// looked is when the look began that showed it.
+	looked time.Time
 	// stale: the runtime has to be asked again before anything is decided.
 	stale           bool
 	observeFailures int
@@ -287,6 +289,27 @@ func (s *state) forgive() {
 			delete(s.attempts, work)
 		}
 	}
+}
+
+// foreseen reports whether a hint tells of something that is known, or will be asked
+// for when an operation ends that has made it. While a postStart hook runs others
+// may want the container.
+func (s *state) foreseen(h pod.Hint) bool {
+	if !h.Made {
+		return false
+	}
+	for _, op := range s.ops {
+		switch a := op.action.(type) {
+		case plan.CreateSandbox:
+			return true
+		case plan.StartContainer:
+			if a.Container.Lifecycle == nil || a.Container.Lifecycle.PostStart == nil {
+				return true
+			}
+		default:
+		}
+	}
+	return !s.stale && !h.At.After(s.looked)
 }
 
 // relent ends the pauses after failures whose cause may have gone: something that

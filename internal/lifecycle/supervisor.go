@@ -142,7 +142,7 @@ func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 			}
 		case <-in.NodeChanged:
 			for _, e := range s.workers {
-				e.hint("the node changed")
+				e.hint(pod.Hint{Why: "the node changed"})
 			}
 			s.reconcile(ctx)
 		case <-retry:

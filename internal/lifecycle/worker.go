@@ -40,7 +40,7 @@ type worker struct {
 	deps    *Deps
 	log     *zap.Logger
 	mailbox chan assignment
-	hints   chan string
+	hints   chan pod.Hint
 	news    chan struct{}
 	given   chan string
 	results chan result
@@ -57,7 +57,7 @@ func newWorker(ref pod.Ref, deps *Deps, first assignment) *worker {
 		deps:    deps,
 		log:     deps.Log.With(zap.String("pod", ref.String()), zap.String("uid", string(ref.UID))),
 		mailbox: make(chan assignment, 1),
-		hints:   make(chan string, 1),
+		hints:   make(chan pod.Hint, 1),
 		news:    make(chan struct{}, 1),
 		given:   make(chan string, 1),
 		results: make(chan result),
@@ -74,18 +74,21 @@ func (w *worker) assign(a assignment) {
 	w.mailbox <- a
 }
 
-// hint asks the worker to look at its pod. Hints coalesce.
-func (w *worker) hint(why string) {
+// hint asks the worker to look at its pod. Hints coalesce. Only the supervisor
+// calls it.
+func (w *worker) hint(h pod.Hint) {
 	select {
-	case w.hints <- why:
+	case before := <-w.hints:
+		h = before.Merge(h)
 	default:
 	}
+	w.hints <- h
 }
 
 // look passes a hint on.
 func (w *worker) look(h pod.Hint) {
 	if !h.Given {
-		w.hint(h.Why)
+		w.hint(h)
 		return
 	}
 	select {
@@ -167,9 +170,11 @@ func (w *worker) wait(ctx context.Context, s *state, wake time.Time) bool {
 		w.current = a
 		s.accept(a)
 		w.follow(s)
-	case why := <-w.hints:
-		s.note("hint: " + why)
-		s.stale = true
+	case h := <-w.hints:
+		if !s.foreseen(h) {
+			s.note("hint: " + h.Why)
+			s.stale = true
+		}
 	case <-w.news:
 		s.note("hint: a probe came to another verdict")
 	case why := <-w.given:
@@ -189,6 +194,7 @@ func (w *worker) observe(ctx context.Context, s *state) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
+	began := time.Now()
 	o, err := w.deps.Observer.Observe(ctx, w.ref)
 	if err != nil {
 		s.observeFailures++
@@ -201,7 +207,7 @@ func (w *worker) observe(ctx context.Context, s *state) {
 	}
 	s.observeFailures, s.observeAgain = 0, time.Time{}
 	o.At = time.Now()
-	s.observed, s.stale = o, false
+	s.observed, s.looked, s.stale = o, began, false
 	s.forgive()
 }
 

@@ -195,10 +195,11 @@ func (l *loop) news(n streamNews) {
 	}
 }
 
-// hint queues a hint, unless one for the pod waits already.
+// hint queues a hint, with the one that waits for the pod already, if there is one.
 func (l *loop) hint(h pod.Hint) {
 	for i := range l.queue {
 		if l.queue[i].UID == h.UID {
+			l.queue[i] = l.queue[i].Merge(h)
 			return
 		}
 	}

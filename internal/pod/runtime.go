@@ -26,6 +26,19 @@ type Hint struct {
 	// Given: something that the pod is made of has changed at the API server. The
 	// runtime knows nothing of that; what failed for want of it can be tried again.
 	Given bool
+	// Made: all that happened is that something was made or started, the last of it
+	// at At, by the runtime's clock. Who has asked for that will look anyway.
+	Made bool
+	At   time.Time
+}
+
+// Merge returns what is left to say when the other hint of the pod comes before
+// anybody has taken this one.
+func (h Hint) Merge(later Hint) Hint {
+	if h.Made {
+		return later
+	}
+	return h
 }
 
 // RuntimeInfo is what the runtime says of itself.

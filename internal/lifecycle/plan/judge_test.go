@@ -8,7 +8,11 @@ import (
 )
 
 // checkStart judges the decision to start a container by what was known then.
-func (w *world) checkStart(a plan.StartContainer) {
+func (w *world) checkStart(action plan.Action) {
+	a, is := action.(plan.StartContainer)
+	if !is {
+		return
+	}
 	name := a.Container.Name
 	if w.stopped {
 		w.bad("start of %s after the stop", name)

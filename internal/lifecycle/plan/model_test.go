@@ -84,9 +84,7 @@ func (w *world) decide() plan.Plan {
 			w.bad("one plan has two actions on %s", a.Target())
 		}
 		targets[a.Target()] = true
-		if s, ok := a.(plan.StartContainer); ok {
-			w.checkStart(s)
-		}
+		w.checkStart(a)
 	}
 	w.in.Prior = podstatus.Compute(&w.in)
 	w.publish()
