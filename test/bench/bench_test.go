@@ -73,11 +73,11 @@ func benchRound(t *testing.T, agent string) round {
 	t.Helper()
 	forget(t)
 	s := &site{Bed: bed.Start(t, bed.Options{Agent: agent, AuditLog: true}), out: round{}}
+	s.board = watchPods(t, s.Bed)
 	if agent == bed.NoAgent {
 		floor(t, s)
 		return s.out
 	}
-	s.board = watchPods(t, s.Bed)
 	for _, p := range []part{{"one", lives}, {"exits", ends}, {"follow", follows}, {"crowd", crowd}} {
 		if *only == "" || strings.Contains(","+*only+",", ","+p.name+",") {
 			p.measure(t, s)

@@ -37,15 +37,22 @@ type waiter struct {
 	seen chan time.Time
 }
 
-// watchPods watches until the test ends. The client is its own and takes the
-// cheapest encoding there is, so that what is measured is the agent.
-func watchPods(t *testing.T, b *bed.Bed) *board {
+// cheapClient is a client of its own that takes the cheapest encoding there is.
+func cheapClient(t *testing.T, b *bed.Bed) kubernetes.Interface {
 	t.Helper()
 	config, err := b.RESTConfig()
 	must(t, "the API server's address", err)
 	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := kubernetes.NewForConfig(config)
 	must(t, "making a client", err)
+	return client
+}
+
+// watchPods watches until the test ends. The client is a cheap one, so that what is
+// measured is the agent.
+func watchPods(t *testing.T, b *bed.Bed) *board {
+	t.Helper()
+	client := cheapClient(t, b)
 	w, err := client.CoreV1().Pods(namespace).Watch(t.Context(), metav1.ListOptions{})
 	must(t, "watching pods", err)
 	board := &board{pods: map[string]*corev1.Pod{}, drops: map[string]int{}, waiters: map[*waiter]bool{}}

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -94,7 +92,7 @@ func crowd(t *testing.T, s *site) {
 	}
 	began := time.Now()
 	must(t, "many pods at once", create(t.Context(), s.Bed, pods...))
-	s.arrivals(figAllReady, lineReady, began, each(t, "ready", ready))
+	s.arrivals(figAllReady, lineReady, began, arrived(t, "ready", ready))
 
 	pause(t.Context(), idleAfter)
 	s.idle(t)
@@ -104,9 +102,8 @@ func crowd(t *testing.T, s *site) {
 		gone = append(gone, s.board.expectGone(p.Name))
 	}
 	began = time.Now()
-	must(t, "deleting many pods", s.Client().CoreV1().Pods(namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{},
-		metav1.ListOptions{LabelSelector: "app in (" + strings.Join(labels(pods), ",") + ")"}))
-	s.arrivals(figAllGone, lineGone, began, each(t, "gone", gone))
+	s.deleteAll(t, pods)
+	s.arrivals(figAllGone, lineGone, began, arrived(t, "gone", gone))
 }
 
 func labels(pods []*corev1.Pod) []string {
@@ -117,8 +114,8 @@ func labels(pods []*corev1.Pod) []string {
 	return all
 }
 
-// each waits for all and returns when each was seen.
-func each(t *testing.T, what string, all []<-chan time.Time) []time.Time {
+// arrived waits for all and returns when each was seen.
+func arrived(t *testing.T, what string, all []<-chan time.Time) []time.Time {
 	t.Helper()
 	var seen []time.Time
 	for i, one := range all {

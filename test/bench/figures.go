@@ -26,10 +26,11 @@ const (
 	figRewritten = "status writes after that start"
 )
 
-// What nobody can be faster than, measured on the agents' beds, in milliseconds. They
-// are no figures.
+// What nobody can be faster than, in milliseconds: what the runtime makes without an
+// agent, the others on the agents' beds. They are no figures.
 const (
 	floorTold = "the runtime alone: container ended to its event"
+	floorMade = "the runtime alone: container made and started"
 	floorAPI  = "the API alone: patch sent to event seen"
 )
 
@@ -51,7 +52,7 @@ type figure struct {
 	// OverFloor is the most above the floor, what is taken without an agent; 0: not
 	// judged. It is judged instead of a ratio that not even the floor would reach.
 	OverFloor float64 `json:"overFloor,omitempty"`
-	// Parts are what the floor consists of, where it is measured on the agents' beds.
+	// Parts are what the floor consists of, where it is measured in parts.
 	Parts []string `json:"parts,omitempty"`
 	// Added says that the ratios are those of what the agents add to what the runtime
 	// takes alone: that is most of the figure, and no agent's doing.
@@ -67,7 +68,7 @@ func figures() []figure {
 		{Name: figCreated, Unit: "ms", Target: 0.45, OverFloor: 60},
 		{Name: figDeleted, Unit: "ms", Target: 0.20, OverFloor: 100},
 		{Name: figExit, Unit: "ms", Target: 0.06, Tail: 0.08, OverFloor: 15, Parts: []string{floorTold, floorAPI}},
-		{Name: figAgain, Unit: "ms", Target: 0.20},
+		{Name: figAgain, Unit: "ms", Target: 0.20, OverFloor: 25, Parts: []string{floorTold, floorMade, floorAPI}},
 		{Name: figFlip, Unit: "ms", Target: 0.20, OverFloor: 4, Parts: []string{floorAPI}},
 		{Name: figFollow, Unit: "ms", Tail: 0.004},
 		{Name: figAllReady, Unit: "ms", Target: 0.50},
@@ -171,7 +172,7 @@ func (r *report) floorOf(f figure) value {
 	}
 	var sum value
 	for _, name := range f.Parts {
-		part := valueOf(slices.Concat(r.Kubelet, r.Agent), name)
+		part := valueOf(slices.Concat(r.Floor, r.Kubelet, r.Agent), name)
 		sum.P50, sum.P99 = sum.P50+part.P50, sum.P99+part.P99
 		sum.Least, sum.Most = sum.Least+part.Least, sum.Most+part.Most
 	}

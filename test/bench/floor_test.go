@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -24,7 +23,7 @@ type bare struct {
 }
 
 // floor measures what the runtime takes for the calls that an agent has to make for
-// a plain pod, and for many pods at once.
+// a plain pod, and what it and the API server take for many pods at once.
 func floor(t *testing.T, s *site) {
 	t.Helper()
 	conn, err := s.Runtime()
@@ -41,29 +40,11 @@ func floor(t *testing.T, s *site) {
 		must(t, "ending a pod without an agent", b.end(t.Context(), p))
 		if i >= livesWarm {
 			s.add(figCreated, millisOf(up))
+			s.add(floorMade, millisOf(p.took))
 			s.add(figDeleted, millisOf(time.Since(began)))
 		}
 	}
-	pods := make([]barePod, crowdSize())
-	all := func(figure, line, what string, f func(ctx context.Context, i int) error) {
-		began, ended := time.Now(), make([]time.Time, len(pods))
-		group, ctx := errgroup.WithContext(t.Context())
-		for i := range pods {
-			group.Go(func() error {
-				defer func() { ended[i] = time.Now() }()
-				return f(ctx, i)
-			})
-		}
-		must(t, what, group.Wait())
-		s.arrivals(figure, line, began, ended)
-	}
-	all(figAllReady, lineReady, "starting many pods without an agent", func(ctx context.Context, i int) (err error) {
-		pods[i], err = b.start(ctx, fmt.Sprintf("crowd-%d", i))
-		return err
-	})
-	pause(t.Context(), idleAfter)
-	s.idleAlone(t)
-	all(figAllGone, lineGone, "ending many pods without an agent", func(ctx context.Context, i int) error { return b.end(ctx, pods[i]) })
+	b.crowd(t, s)
 }
 
 // idleAlone measures what the runtime takes of the processors for pods that no
@@ -79,8 +60,11 @@ func (s *site) idleAlone(t *testing.T) {
 	s.add(figIdleCRI, millicores(after-before, time.Since(began)))
 }
 
-// barePod is a pod of one container.
-type barePod struct{ sandbox, container string }
+// barePod is a pod of one container, and how long that took to be made and started.
+type barePod struct {
+	sandbox, container string
+	took               time.Duration
+}
 
 func (b *bare) start(ctx context.Context, name string) (barePod, error) {
 	var p barePod
@@ -94,6 +78,7 @@ func (b *bare) start(ctx context.Context, name string) (barePod, error) {
 		return p, fmt.Errorf("run sandbox %s: %w", name, err)
 	}
 	p.sandbox = made.GetPodSandboxId()
+	began := time.Now()
 	container, err := b.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: p.sandbox, SandboxConfig: sandbox, Config: config})
 	if err != nil {
 		return p, fmt.Errorf("create the container of %s: %w", name, err)
@@ -102,6 +87,7 @@ func (b *bare) start(ctx context.Context, name string) (barePod, error) {
 	if _, err := b.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: p.container}); err != nil {
 		return p, fmt.Errorf("start the container of %s: %w", name, err)
 	}
+	p.took = time.Since(began)
 	return p, nil
 }
 

@@ -1,0 +1,143 @@
+//go:build e2e
+
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"nodeagent.dev/nodeagent/test/bed/bedtest"
+)
+
+// least does for a pod the least that any agent has to do: the runtime's calls, and
+// of the API server a token, a status when it runs, one when it has ended, and the
+// end of its object. It takes no time to decide, probes nothing, and the pods need no
+// scheduler.
+type least struct {
+	*bare
+	client kubernetes.Interface
+	board  *board
+}
+
+// crowd measures many pods at once: on two processors what the runtime and the API
+// server take is most of what they wait for.
+func (b *bare) crowd(t *testing.T, s *site) {
+	t.Helper()
+	l := &least{b, cheapClient(t, s.Bed), s.board}
+	var pods []*corev1.Pod
+	for i := range crowdSize() {
+		p := plainPod(fmt.Sprintf("crowd-%d", i))
+		p.Spec.NodeName = s.NodeName
+		pods = append(pods, p)
+	}
+	bare := make([]barePod, len(pods))
+	s.each(t, figAllReady, lineReady, pods,
+		func(name string) <-chan time.Time { return s.board.expect(name, bedtest.Ready) },
+		func() { must(t, "many pods at once", create(t.Context(), s.Bed, pods...)) },
+		func(ctx context.Context, i int) (err error) {
+			bare[i], err = l.up(ctx, pods[i].Name)
+			return err
+		})
+	pause(t.Context(), idleAfter)
+	s.idleAlone(t)
+	s.each(t, figAllGone, lineGone, pods, s.board.expectGone,
+		func() { s.deleteAll(t, pods) },
+		func(ctx context.Context, i int) error { return l.down(ctx, pods[i].Name, bare[i]) })
+}
+
+// each does something for all pods at once, and measures until each is seen to be as
+// expected.
+func (s *site) each(t *testing.T, figure, line string, pods []*corev1.Pod, expect func(name string) <-chan time.Time,
+	ask func(), do func(ctx context.Context, i int) error,
+) {
+	t.Helper()
+	var seen []<-chan time.Time
+	group, ctx := errgroup.WithContext(t.Context())
+	began := time.Now()
+	for i, p := range pods {
+		seen = append(seen, expect(p.Name))
+		group.Go(func() error { return do(ctx, i) })
+	}
+	ask()
+	must(t, figure, group.Wait())
+	s.arrivals(figure, line, began, arrived(t, figure, seen))
+}
+
+// up brings a pod up as soon as its object is there.
+func (l *least) up(ctx context.Context, name string) (barePod, error) {
+	there := func(*corev1.Pod) bool { return true }
+	if _, err := receive(ctx, l.board.expect(name, there)); err != nil {
+		return barePod{}, fmt.Errorf("wait for the object of pod %s: %w", name, err)
+	}
+	p := l.board.pod(name)
+	_, err := l.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, p.Spec.ServiceAccountName, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: name, UID: p.UID}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return barePod{}, fmt.Errorf("ask for the token of pod %s: %w", name, err)
+	}
+	bare, err := l.start(ctx, name)
+	if err != nil {
+		return bare, err
+	}
+	return bare, l.tell(ctx, p, bare, corev1.PodRunning, corev1.ConditionTrue)
+}
+
+// down ends a pod as soon as its object is marked for deletion.
+func (l *least) down(ctx context.Context, name string, bare barePod) error {
+	marked := func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil }
+	if _, err := receive(ctx, l.board.expect(name, marked)); err != nil {
+		return fmt.Errorf("wait until pod %s is deleted: %w", name, err)
+	}
+	if err := l.end(ctx, bare); err != nil {
+		return err
+	}
+	if err := l.tell(ctx, l.board.pod(name), bare, corev1.PodSucceeded, corev1.ConditionFalse); err != nil {
+		return err
+	}
+	now := int64(0)
+	if err := l.client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		return fmt.Errorf("end the object of pod %s: %w", name, err)
+	}
+	return nil
+}
+
+// tell sends a status with what every agent says.
+func (l *least) tell(ctx context.Context, p *corev1.Pod, bare barePod, phase corev1.PodPhase, is corev1.ConditionStatus) error {
+	now, ready := metav1.Now(), is == corev1.ConditionTrue
+	st := corev1.PodStatus{Phase: phase, StartTime: &now, QOSClass: p.Status.QOSClass, HostIP: "127.0.0.1", HostIPs: []corev1.HostIP{{IP: "127.0.0.1"}}}
+	for _, c := range []corev1.PodConditionType{corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled} {
+		st.Conditions = append(st.Conditions, corev1.PodCondition{Type: c, Status: is, LastTransitionTime: now})
+	}
+	c := corev1.ContainerStatus{Name: p.Spec.Containers[0].Name, Image: bedtest.Image, ImageID: bedtest.Image, ContainerID: "containerd://" + bare.container, Ready: ready, Started: &ready}
+	if c.State.Running = &(corev1.ContainerStateRunning{StartedAt: now}); !ready {
+		c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: now, FinishedAt: now, Reason: "Completed", ContainerID: c.ContainerID}}
+	}
+	st.ContainerStatuses = []corev1.ContainerStatus{c}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": st})
+	if err != nil {
+		return fmt.Errorf("write the status of pod %s: %w", p.Name, err)
+	}
+	if _, err := l.client.CoreV1().Pods(namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+		return fmt.Errorf("send the status of pod %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// deleteAll marks pods for deletion with one request.
+func (s *site) deleteAll(t *testing.T, pods []*corev1.Pod) {
+	t.Helper()
+	must(t, "deleting many pods", s.Client().CoreV1().Pods(namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: "app in (" + strings.Join(labels(pods), ",") + ")"}))
+}
