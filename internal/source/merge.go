@@ -36,8 +36,13 @@ func (m *Merge) Set(name pod.SourceName, pods []*corev1.Pod) {
 // results, whatever order they came in.
 func (m *Merge) Desired() pod.Desired {
 	d := pod.Desired{Synced: true}
-	byUID := map[types.UID]pod.Spec{}
-	byName := map[string]pod.Spec{}
+	most := 0
+	for _, set := range m.sets {
+		most += len(set)
+	}
+	d.Specs = make([]pod.Spec, 0, most)
+	byUID := make(map[types.UID]int, most) // indexes of d.Specs
+	byName := make(map[types.NamespacedName]int, most)
 	for _, name := range m.order {
 		set, heard := m.sets[name]
 		if !heard {
@@ -46,16 +51,16 @@ func (m *Merge) Desired() pod.Desired {
 		}
 		for _, p := range sorted(set) {
 			s := pod.Spec{Pod: p, Source: name}
-			full := pod.RefOf(p).FullName()
+			full := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
 			if other, taken := byUID[p.UID]; taken {
-				d.Conflicts = append(d.Conflicts, conflict(s, other, "UID "+string(p.UID)))
+				d.Conflicts = append(d.Conflicts, conflict(s, d.Specs[other], "UID "+string(p.UID)))
 				continue
 			}
 			if other, taken := byName[full]; taken {
-				d.Conflicts = append(d.Conflicts, conflict(s, other, "name"))
+				d.Conflicts = append(d.Conflicts, conflict(s, d.Specs[other], "name"))
 				continue
 			}
-			byUID[p.UID], byName[full] = s, s
+			byUID[p.UID], byName[full] = len(d.Specs), len(d.Specs)
 			d.Specs = append(d.Specs, s)
 		}
 	}

@@ -35,6 +35,9 @@ type least struct {
 func (b *bare) crowd(t *testing.T, s *site) {
 	t.Helper()
 	l := &least{b, cheapClient(t, s.Bed), s.board}
+	// Pods of a node that is not there are swept away.
+	_, err := l.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.NodeName}}, metav1.CreateOptions{})
+	must(t, "making a node", err)
 	var pods []*corev1.Pod
 	for i := range crowdSize() {
 		p := plainPod(fmt.Sprintf("crowd-%d", i))
