@@ -11,10 +11,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -52,24 +54,46 @@ func cheapClient(t *testing.T, b *bed.Bed) kubernetes.Interface {
 // measured is the agent.
 func watchPods(t *testing.T, b *bed.Bed) *board {
 	t.Helper()
-	client := cheapClient(t, b)
-	w, err := client.CoreV1().Pods(namespace).Watch(t.Context(), metav1.ListOptions{})
-	must(t, "watching pods", err)
+	ctx, cancel := context.WithCancel(t.Context())
+	pods := cheapClient(t, b).CoreV1().Pods(namespace)
+	list, err := pods.List(ctx, metav1.ListOptions{})
+	must(t, "listing pods", err)
 	board := &board{pods: map[string]*corev1.Pod{}, drops: map[string]int{}, waiters: map[*waiter]bool{}}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for ev := range w.ResultChan() {
-			if p, ok := ev.Object.(*corev1.Pod); ok {
-				board.put(p, ev.Type, time.Now())
-			}
-		}
-	}()
+	ended := make(chan error, 1)
+	go func() { ended <- board.follow(ctx, pods, list.ResourceVersion) }()
 	t.Cleanup(func() {
-		w.Stop()
-		<-ended
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("watching pods: %v", err)
+		}
 	})
 	return board
+}
+
+// follow watches until ctx ends. The API server cuts off who does not take a burst of
+// events at once; nothing is missed where the next watch begins with what was seen last.
+func (b *board) follow(ctx context.Context, pods typedcorev1.PodInterface, version string) error {
+	for ctx.Err() == nil {
+		w, err := pods.Watch(ctx, metav1.ListOptions{ResourceVersion: version})
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("watch from version %s on: %w", version, err)
+		}
+		if err != nil {
+			break
+		}
+		for ev := range w.ResultChan() {
+			p, ok := ev.Object.(*corev1.Pod)
+			if !ok && ctx.Err() != nil {
+				return nil
+			}
+			if !ok {
+				return fmt.Errorf("watch from version %s on: %w", version, apierrors.FromObject(ev.Object))
+			}
+			version = p.ResourceVersion
+			b.put(p, ev.Type, time.Now())
+		}
+	}
+	return nil
 }
 
 func (b *board) put(p *corev1.Pod, kind watch.EventType, at time.Time) {
