@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -140,6 +142,13 @@ func (b *board) await(ctx context.Context, pod, what string, done func(*corev1.P
 		return fmt.Errorf("pod %s is not %s: %w", pod, what, err)
 	}
 	return nil
+}
+
+// names are those of the pods that are there.
+func (b *board) names() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.pods))
 }
 
 // dropped sums how often pods that were ready stopped being so.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -76,6 +77,7 @@ func (c *calls) expect(paths []string) <-chan time.Time {
 // when nothing happens, an agent that is started anew, and their end.
 func crowd(t *testing.T, s *site) {
 	t.Helper()
+	s.clear(t)
 	probes := &calls{}
 	port := serve(t, probes)
 	var pods []*corev1.Pod
@@ -104,6 +106,17 @@ func crowd(t *testing.T, s *site) {
 	began = time.Now()
 	s.deleteAll(t, pods)
 	s.arrivals(figAllGone, lineGone, began, arrived(t, "gone", gone))
+}
+
+// clear ends what other parts have left: the floor has nothing but the crowd either.
+func (s *site) clear(t *testing.T) {
+	t.Helper()
+	var gone []<-chan time.Time
+	for _, name := range s.board.names() {
+		gone = append(gone, s.board.expectGone(name))
+	}
+	must(t, "deleting all pods", s.Client().CoreV1().Pods(namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
+	arrived(t, "gone", gone)
 }
 
 func labels(pods []*corev1.Pod) []string {

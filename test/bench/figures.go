@@ -50,7 +50,8 @@ type figure struct {
 	Target float64 `json:"target,omitempty"`
 	Tail   float64 `json:"tail,omitempty"`
 	// OverFloor is the most above the floor, what is taken without an agent; 0: not
-	// judged. It is judged instead of a ratio that not even the floor would reach.
+	// judged. It is judged instead of a ratio that not even the floor would reach;
+	// where it is 0, the ratio of what the agents add to the floor is.
 	OverFloor float64 `json:"overFloor,omitempty"`
 	// Parts are what the floor consists of, where it is measured in parts.
 	Parts []string `json:"parts,omitempty"`
@@ -197,6 +198,8 @@ func (e *entry) missed() string {
 		return fmt.Sprintf("more than %s", shown(number(*e.Most)))
 	case e.Most != nil:
 		return ""
+	case e.beyond() && e.OverFloor == 0 && !(float64(e.added()) <= e.Target):
+		return fmt.Sprintf("ratio over %.3g above the floor", e.Target)
 	case e.Target > 0 && !(float64(e.Ratio) <= e.Target) && !e.beyond():
 		return fmt.Sprintf("ratio over %.3g", e.Target)
 	case e.Tail > 0 && !(float64(e.Ratio99) <= e.Tail) && !e.beyond():
@@ -210,8 +213,11 @@ func (e *entry) missed() string {
 // beyond says that the ratio is out of reach for any agent: the floor is above it.
 // The figure is judged by its distance from the floor.
 func (e *entry) beyond() bool {
-	return e.OverFloor > 0 && !e.Added && float64(e.Floor.P50) > e.Target*float64(e.Kubelet.P50)
+	return e.Target > 0 && !e.Added && float64(e.Floor.P50) > e.Target*float64(e.Kubelet.P50)
 }
+
+// added is the ratio of what the agents take above the floor.
+func (e *entry) added() number { return partOf(e.Agent.P50-e.Floor.P50, e.Kubelet.P50-e.Floor.P50) }
 
 // table is the report for people, in Markdown, which also reads well as it is.
 func (r *report) table() string {
@@ -240,6 +246,8 @@ func (e *entry) target() string {
 		ratio += " above the floor"
 	}
 	switch {
+	case e.beyond() && e.OverFloor == 0:
+		return fmt.Sprintf("%s is below the floor: as much above it (%s)", ratio, shown(e.added()))
 	case e.beyond():
 		return fmt.Sprintf("%s is below the floor: floor + %s", ratio, shown(number(e.OverFloor)))
 	case e.OverFloor > 0:

@@ -55,6 +55,27 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// Where no distance is named, what the agents add to the floor is compared.
+func TestJudgeWhatIsAddedBeyondTheFloor(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		floor, agent float64
+		want         string
+	}{
+		{9, 10, ""},
+		{9, 11, "ratio over 0.5"},
+		{12, 16, ""},
+		{12, 17, "ratio over 0.5 above the floor"},
+	} {
+		r := report{Kubelet: series{{figAllReady: {20}}}, Agent: series{{figAllReady: {c.agent}}}, Floor: series{{figAllReady: {c.floor}}}}
+		r.judge()
+		i := slices.IndexFunc(r.Rows, func(e entry) bool { return e.Name == figAllReady })
+		if e := r.Rows[i]; e.Missed != c.want {
+			t.Errorf("%+v: missed %q", c, e.Missed)
+		}
+	}
+}
+
 // A ratio that the floor itself would miss is not judged, the distance from the floor is.
 func TestJudgeBeyondTheFloor(t *testing.T) {
 	t.Parallel()
