@@ -107,6 +107,25 @@ func machineTime() (time.Duration, error) {
 	return sumTicks(fields[1], fields[2], fields[3], fields[6], fields[7]) // user, nice, system, irq, softirq
 }
 
+// stolenTime is the time that the machine's host kept for others, and all that has
+// passed on the processors.
+func stolenTime() (stolen, total time.Duration, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, fmt.Errorf("read what the host kept: %w", err)
+	}
+	fields := strings.Fields(strings.SplitN(string(text), "\n", 2)[0])
+	const steal = 8 // as in proc(5), of which the two after it are in the first two
+	if len(fields) <= steal {
+		return 0, 0, fmt.Errorf("read what the host kept: %q", fields)
+	}
+	if stolen, err = sumTicks(fields[steal]); err != nil {
+		return 0, 0, err
+	}
+	total, err = sumTicks(fields[1 : steal+1]...)
+	return stolen, total, err
+}
+
 // memory reads a line of a process's status, such as VmRSS, in KiB.
 func memory(pid int, line string) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

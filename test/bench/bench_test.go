@@ -45,6 +45,8 @@ func (s *site) add(figure string, samples ...float64) {
 // bed, and the runtime alone.
 func TestBench(t *testing.T) {
 	r := &report{Machine: machine(t), Date: time.Now().UTC().Format(time.DateOnly), Rounds: *rounds}
+	stolen, total, err := stolenTime()
+	must(t, "looking at the machine", err)
 	for i := range *rounds {
 		for _, agent := range append([]string{bed.NoAgent}, agents()...) {
 			t.Run(fmt.Sprintf("%d/%s", i+1, agent), func(t *testing.T) {
@@ -59,7 +61,10 @@ func TestBench(t *testing.T) {
 			})
 		}
 		r.judge()
-		t.Logf("after %d of %d rounds on %s\n%s", i+1, *rounds, r.Machine, r.table())
+		stolenNow, totalNow, err := stolenTime()
+		must(t, "looking at the machine", err)
+		r.Stolen = (stolenNow - stolen).Seconds() / (totalNow - total).Seconds()
+		t.Logf("after %d of %d rounds: %s", i+1, *rounds, r)
 		keep(t, "bench", r, r.String())
 	}
 	for _, e := range r.Rows {

@@ -113,9 +113,12 @@ func rank(all []float64, percent int) float64 {
 
 // report is what a run came to.
 type report struct {
-	Machine string  `json:"machine"`
-	Date    string  `json:"date"` // when it began, as 2006-01-02
-	Rounds  int     `json:"rounds"`
+	Machine string `json:"machine"`
+	Date    string `json:"date"` // when it began, as 2006-01-02
+	Rounds  int    `json:"rounds"`
+	// Stolen is the part of the processors' time that the host of a virtual machine
+	// kept for others, of 1.
+	Stolen  float64 `json:"stolen"`
 	Rows    []entry `json:"rows"`
 	Kubelet series  `json:"kubelet"`
 	Agent   series  `json:"nodeagent"`
