@@ -96,34 +96,42 @@ func sumTicks(fields ...string) (time.Duration, error) {
 
 // machineTime is the time in which the processors were not idle.
 func machineTime() (time.Duration, error) {
-	text, err := os.ReadFile("/proc/stat")
+	f, err := processors()
 	if err != nil {
-		return 0, fmt.Errorf("read what the machine used: %w", err)
+		return 0, err
 	}
-	fields := strings.Fields(strings.SplitN(string(text), "\n", 2)[0])
-	if len(fields) < 8 {
-		return 0, fmt.Errorf("read what the machine used: %q", fields)
-	}
-	return sumTicks(fields[1], fields[2], fields[3], fields[6], fields[7]) // user, nice, system, irq, softirq
+	return sumTicks(f[1], f[2], f[3], f[6], f[7]) // user, nice, system, irq, softirq
 }
 
 // stolenTime is the time that the machine's host kept for others, and all that has
 // passed on the processors.
 func stolenTime() (stolen, total time.Duration, err error) {
-	text, err := os.ReadFile("/proc/stat")
+	f, err := processors()
 	if err != nil {
-		return 0, 0, fmt.Errorf("read what the host kept: %w", err)
-	}
-	fields := strings.Fields(strings.SplitN(string(text), "\n", 2)[0])
-	const steal = 8 // as in proc(5), of which the two after it are in the first two
-	if len(fields) <= steal {
-		return 0, 0, fmt.Errorf("read what the host kept: %q", fields)
-	}
-	if stolen, err = sumTicks(fields[steal]); err != nil {
 		return 0, 0, err
 	}
-	total, err = sumTicks(fields[1 : steal+1]...)
+	if stolen, err = sumTicks(f[steal]); err != nil {
+		return 0, 0, err
+	}
+	total, err = sumTicks(f[1:]...)
 	return stolen, total, err
+}
+
+// steal is the last that counts of the fields in proc(5): the two after it are parts
+// of the first two.
+const steal = 8
+
+// processors is what the kernel says of all processors, by the numbers in proc(5).
+func processors() ([]string, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return nil, fmt.Errorf("read what the machine used: %w", err)
+	}
+	fields := strings.Fields(strings.SplitN(string(text), "\n", 2)[0])
+	if len(fields) <= steal {
+		return nil, fmt.Errorf("read what the machine used: %q", fields)
+	}
+	return fields[:steal+1], nil
 }
 
 // memory reads a line of a process's status, such as VmRSS, in KiB.
