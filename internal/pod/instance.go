@@ -50,8 +50,8 @@ func (in *Input) InHook(c *corev1.Container) bool {
 }
 
 // Started reports whether an instance runs, its postStart hook is through, and
-// it has passed its startup probe, if it has one. What an earlier agent published of this very instance holds until
-// the probe says otherwise.
+// it has passed its startup probe, if it has one. What an earlier agent published
+// of this very instance holds until the probe says otherwise.
 func (in *Input) Started(c *corev1.Container, i *Container) bool {
 	if i == nil || i.State != ContainerRunning || in.InHook(c) || in.Instances[i.ID].HookFailed {
 		return false

@@ -35,7 +35,7 @@ func (w *Writer) lineUp(e *entry) {
 	}
 	e.turn = &turn{e.pod.UID, time.Now().Add(overtaken)}
 	if w.line = append(w.line, e.turn); len(w.line) == 1 {
-		w.clock.Reset(max(overtaken, time.Until(w.lastTurn.Add(apart))))
+		w.clock.Reset(overtaken)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -104,7 +103,7 @@ func crowd(t *testing.T, s *site) {
 		gone = append(gone, s.board.expectGone(p.Name))
 	}
 	began = time.Now()
-	s.deleteAll(t, pods)
+	s.deleteAll(t)
 	s.arrivals(figAllGone, lineGone, began, arrived(t, "gone", gone))
 }
 
@@ -115,16 +114,8 @@ func (s *site) clear(t *testing.T) {
 	for _, name := range s.board.names() {
 		gone = append(gone, s.board.expectGone(name))
 	}
-	must(t, "deleting all pods", s.Client().CoreV1().Pods(namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
+	s.deleteAll(t)
 	arrived(t, "gone", gone)
-}
-
-func labels(pods []*corev1.Pod) []string {
-	var all []string
-	for _, p := range pods {
-		all = append(all, p.Labels["app"])
-	}
-	return all
 }
 
 // arrived waits for all and returns when each was seen.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -55,7 +54,7 @@ func (b *bare) crowd(t *testing.T, s *site) {
 	pause(t.Context(), idleAfter)
 	s.idleAlone(t)
 	s.each(t, figAllGone, lineGone, pods, s.board.expectGone,
-		func() { s.deleteAll(t, pods) },
+		func() { s.deleteAll(t) },
 		func(ctx context.Context, i int) error { return l.down(ctx, pods[i].Name, bare[i]) })
 }
 
@@ -138,9 +137,8 @@ func (l *least) tell(ctx context.Context, p *corev1.Pod, bare barePod, phase cor
 	return nil
 }
 
-// deleteAll marks pods for deletion with one request.
-func (s *site) deleteAll(t *testing.T, pods []*corev1.Pod) {
+// deleteAll marks all pods for deletion with one request.
+func (s *site) deleteAll(t *testing.T) {
 	t.Helper()
-	must(t, "deleting many pods", s.Client().CoreV1().Pods(namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{},
-		metav1.ListOptions{LabelSelector: "app in (" + strings.Join(labels(pods), ",") + ")"}))
+	must(t, "deleting all pods", s.Client().CoreV1().Pods(namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
 }
