@@ -20,7 +20,7 @@ import (
 // start it would cost as much as the starts themselves.
 const (
 	gcCalm = 25
-	gcBusy = 50
+	gcBusy = 40
 	// busyBelow and calmAbove are the times between two collections which tell.
 	busyBelow = time.Second
 	calmAbove = 5 * time.Second
