@@ -158,9 +158,9 @@ bench-plot: ## Draw what bench measured: OUT=DIR has bench.json and gets SVG and
 	@$(PLOT) '$(abspath $(OUT))/bench.json' '$(abspath $(OUT))'
 
 .PHONY: bench-docs
-bench-docs: ## Put what bench measured (OUT=DIR) into docs/performance.md, with its pictures
-	@$(RUN) ./test/bench/cmd/benchdocs '$(OUT)/bench.json' docs/performance.md
-	@$(PLOT) -formats svg '$(abspath $(OUT))/bench.json' '$(CURDIR)/docs/pictures'
+bench-docs: ## Put what bench and bench-scale measured (OUT=DIR) into docs/performance.md, with its pictures
+	@$(RUN) ./test/bench/cmd/benchdocs '$(OUT)' docs/performance.md
+	@test ! -e '$(OUT)/bench.json' || $(PLOT) -formats svg '$(abspath $(OUT))/bench.json' '$(CURDIR)/docs/pictures'
 
 .PHONY: bench-scale
 bench-scale: ROUNDS = 1

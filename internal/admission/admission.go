@@ -136,28 +136,23 @@ func New(cfg Config) (*Rules, error) {
 }
 
 // Admit decides about a pod. static says that it comes from a manifest on the
-// node. others are the pods that were admitted and have not ended, with what
-// they were allocated in their spec and with their status; the pod itself may be
-// among them. Nothing that is passed is changed.
+// node. others are the pods that were admitted and have not ended; the pod itself may
+// be among them. Nothing that is passed is changed.
 //
 // The first rule that speaks against the pod names the reason. Unlike the
 // kubelet, nobody is preempted for a pod that a later rule refuses.
-func (r *Rules) Admit(p *corev1.Pod, static bool, others []*corev1.Pod, node Node) Decision {
+func (r *Rules) Admit(p *corev1.Pod, static bool, others []*Tenant, node Node) Decision {
 	if no := r.sysctls.check(p); no != nil {
 		return Decision{Reject: no}
 	}
-	p, others, was := tameAll(p, others)
+	others = without(p, others)
+	p = tame(p)
 	d := r.predicates(p, static, others, node)
 	if d.Reject != nil {
 		return d
 	}
 	if no := cmp.Or(r.checkAppArmor(p), r.checkPodFeatures(p), r.checkDeclaredFeatures(p, node)); no != nil {
 		return Decision{Reject: no}
-	}
-	for i, victim := range d.Preempt {
-		if original, tamed := was[victim]; tamed {
-			d.Preempt[i] = original
-		}
 	}
 	return d
 }

@@ -300,3 +300,11 @@ func TestDeclaredFeatures(t *testing.T) {
 	wantReject(t, r.Admit(p, false, nil, stale), "PodFeatureUnsupported",
 		"Pod requires node features that are not available: UserNamespacesHostNetworkSupport")
 }
+
+func tenants(r *Rules, pods []*corev1.Pod) []*Tenant {
+	var all []*Tenant
+	for _, p := range pods {
+		all = append(all, r.Tenant(p))
+	}
+	return all
+}

@@ -40,17 +40,16 @@ func (s Shortage) missing() int64 {
 // others (see [Rules.Admit]): pods, cpu, memory, ephemeral-storage, then the
 // rest by name. Extended resources that the node does not know are passed over:
 // they are the cluster's, or come from a claim.
-func (r *Rules) Insufficient(p *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) []Shortage {
-	p, others, _ = tameAll(p, others)
-	return r.insufficient(p, others, allocatable)
+func (r *Rules) Insufficient(p *corev1.Pod, others []*Tenant, allocatable corev1.ResourceList) []Shortage {
+	return r.insufficient(tame(p), without(p, others), allocatable)
 }
 
-// insufficient is Insufficient for tame pods, of which none is p.
-func (r *Rules) insufficient(p *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) []Shortage {
+// insufficient is Insufficient for a tame pod that is not among the others.
+func (r *Rules) insufficient(p *corev1.Pod, others []*Tenant, allocatable corev1.ResourceList) []Shortage {
 	capacity := measure(allocatable)
 	used := amounts{corev1.ResourcePods: int64(len(others))}
 	for _, other := range others {
-		used.add(r.usage(other))
+		used.add(other.used)
 	}
 	wanted := r.request(p, capacity)
 	wanted[corev1.ResourcePods] = 1
@@ -65,9 +64,27 @@ func (r *Rules) insufficient(p *corev1.Pod, others []*corev1.Pod, allocatable co
 	return short
 }
 
+// Tenant is a pod that was admitted, and what it has: who decides about many pods
+// beside each other need not measure each of them every time.
+type Tenant struct {
+	pod  *corev1.Pod // as it was passed
+	tame *corev1.Pod // the same, if it has no absurd quantities
+	used amounts
+}
+
+// Tenant measures a pod, which must not change after that. What it was allocated is in
+// its spec.
+func (r *Rules) Tenant(p *corev1.Pod) *Tenant {
+	tamed := tame(p)
+	return &Tenant{pod: p, tame: tamed, used: r.usage(tamed)}
+}
+
+// Pod is the pod that was measured.
+func (t *Tenant) Pod() *corev1.Pod { return t.pod }
+
 // without leaves out the pod itself.
-func without(p *corev1.Pod, others []*corev1.Pod) []*corev1.Pod {
-	same := func(o *corev1.Pod) bool { return o == nil || o == p || o.UID != "" && o.UID == p.UID }
+func without(p *corev1.Pod, others []*Tenant) []*Tenant {
+	same := func(o *Tenant) bool { return o.pod == p || o.pod.UID != "" && o.pod.UID == p.UID }
 	if !slices.ContainsFunc(others, same) {
 		return others
 	}

@@ -64,7 +64,7 @@ func TestWhatDoesNotFit(t *testing.T) {
 		{name: "itself is not counted", pod: aPod("p", "cpu", "3"), others: []*corev1.Pod{aPod("p", "cpu", "3")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			wantReject(t, r.Admit(c.pod, false, c.others, aNode()), c.reason, c.message)
+			wantReject(t, r.Admit(c.pod, false, tenants(r, c.others), aNode()), c.reason, c.message)
 		})
 	}
 }
@@ -75,8 +75,8 @@ func TestTooManyPods(t *testing.T) {
 		others = append(others, aPod(fmt.Sprint("o", i)))
 	}
 	r := rules(t)
-	wantReject(t, r.Admit(aPod("p"), false, others[1:], aNode()), "", "")
-	wantReject(t, r.Admit(aPod("p", "cpu", "5"), false, others, aNode()), "OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: 10, capacity: 10")
+	wantReject(t, r.Admit(aPod("p"), false, tenants(r, others[1:]), aNode()), "", "")
+	wantReject(t, r.Admit(aPod("p", "cpu", "5"), false, tenants(r, others), aNode()), "OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: 10, capacity: 10")
 }
 
 func TestWhatAPodHasWhileItIsResized(t *testing.T) {
@@ -84,7 +84,7 @@ func TestWhatAPodHasWhileItIsResized(t *testing.T) {
 	shrinking := aPod("o", "cpu", "1")
 	shrinking.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", AllocatedResources: res("cpu", "1"),
 		Resources: &corev1.ResourceRequirements{Requests: res("cpu", "3")}}}
-	wantReject(t, r.Admit(aPod("p", "cpu", "2"), false, []*corev1.Pod{shrinking}, aNode()), "OutOfcpu",
+	wantReject(t, r.Admit(aPod("p", "cpu", "2"), false, tenants(r, []*corev1.Pod{shrinking}), aNode()), "OutOfcpu",
 		"Node didn't have enough resource: cpu, requested: 2000, used: 3000, capacity: 4000")
 }
 
@@ -113,7 +113,7 @@ func TestInsufficientNamesEverything(t *testing.T) {
 		{"pods", 1, 1, 1}, {"cpu", 2000, 500, 2000}, {"memory", 2 << 30, 0, 1 << 30},
 		{"example.com/a", 2, 0, 1}, {"example.com/b", 2, 1, 0},
 	}
-	if diff := cmp.Diff(want, r.Insufficient(p, others, allocatable)); diff != "" {
+	if diff := cmp.Diff(want, r.Insufficient(p, tenants(r, others), allocatable)); diff != "" {
 		t.Fatal(diff)
 	}
 	if got := p.Spec.Containers[0].Resources.Requests; len(got) != 5 {

@@ -50,14 +50,14 @@ func FuzzAdmit(f *testing.F) {
 			others = append(others, &in.Others[i])
 		}
 		before := encode(t, in)
-		d := r.Admit(&in.Pod, in.Static, others, node)
-		again := r.Admit(&in.Pod, in.Static, others, node)
+		d := r.Admit(&in.Pod, in.Static, tenants(r, others), node)
+		again := r.Admit(&in.Pod, in.Static, tenants(r, others), node)
 		if diff := cmp.Diff(d, again); diff != "" {
 			t.Fatalf("two answers: %s", diff)
 		}
 		checkDecision(t, r, d, &in.Pod, others, node)
 		slices.Reverse(others)
-		if diff := cmp.Diff(d.Reject, r.Admit(&in.Pod, in.Static, others, node).Reject); diff != "" {
+		if diff := cmp.Diff(d.Reject, r.Admit(&in.Pod, in.Static, tenants(r, others), node).Reject); diff != "" {
 			t.Fatalf("the order of the others matters: %s", diff)
 		}
 		if after := encode(t, in); after != before {
@@ -84,7 +84,7 @@ func checkDecision(t *testing.T, r *Rules, d Decision, p *corev1.Pod, others []*
 		}
 		rest = slices.Delete(rest, at, at+1)
 	}
-	if short := r.Insufficient(p, rest, node.allocatable()); len(short) > 0 {
+	if short := r.Insufficient(p, tenants(r, rest), node.allocatable()); len(short) > 0 {
 		t.Fatalf("the pod was admitted, but does not fit: %v", short)
 	}
 }

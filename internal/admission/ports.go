@@ -20,7 +20,7 @@ type hostPort struct {
 
 // portsTaken reports whether another pod has a port of the node that the pod
 // wants. Ports that one pod has twice are left to its containers.
-func portsTaken(p *corev1.Pod, others []*corev1.Pod) bool {
+func portsTaken(p *corev1.Pod, others []*Tenant) bool {
 	wanted := map[hostPort]map[string]bool{}
 	eachHostPort(p, func(port hostPort, ip string) bool {
 		if wanted[port] == nil {
@@ -34,7 +34,7 @@ func portsTaken(p *corev1.Pod, others []*corev1.Pod) bool {
 	}
 	taken := false
 	for _, other := range others {
-		eachHostPort(other, func(port hostPort, ip string) bool {
+		eachHostPort(other.tame, func(port hostPort, ip string) bool {
 			ips := wanted[port]
 			taken = len(ips) > 0 && (ip == anyIP || ips[anyIP] || ips[ip])
 			return !taken

@@ -14,7 +14,7 @@ const nodeOS = string(corev1.Linux)
 
 // predicates are the scheduler's rules, asked again by the node: a pod may have
 // been bound past the scheduler, and the node may have changed since.
-func (r *Rules) predicates(p *corev1.Pod, static bool, others []*corev1.Pod, node Node) Decision {
+func (r *Rules) predicates(p *corev1.Pod, static bool, others []*Tenant, node Node) Decision {
 	allocatable := node.allocatable()
 	if allocatable == nil {
 		return Decision{Reject: reject(ReasonInvalidNodeInfo, "Kubelet cannot get node info.")}
@@ -59,7 +59,7 @@ func hopeless(p *corev1.Pod, node Node) *Rejection {
 }
 
 // misplaced is everything that says that the pod does not belong on this node.
-func (r *Rules) misplaced(p *corev1.Pod, static bool, others []*corev1.Pod, node Node) []*Rejection {
+func (r *Rules) misplaced(p *corev1.Pod, static bool, others []*Tenant, node Node) []*Rejection {
 	var all []*Rejection
 	add := func(is bool, rule, why string) {
 		if is {

@@ -220,10 +220,10 @@ func TestNodePorts(t *testing.T) {
 		{"the pod itself", regular("p", port("", "TCP", 80)), regular("p", port("", "TCP", 80)), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := r.Admit(c.p, false, []*corev1.Pod{aPod("bystander"), c.have}, aNode())
+			d := r.Admit(c.p, false, tenants(r, []*corev1.Pod{aPod("bystander"), c.have}), aNode())
 			if c.taken {
 				wantReject(t, d, "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
-				d = r.Admit(c.p, true, []*corev1.Pod{c.have}, aNode())
+				d = r.Admit(c.p, true, tenants(r, []*corev1.Pod{c.have}), aNode())
 				wantReject(t, d, "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
 			} else {
 				wantReject(t, d, "", "")

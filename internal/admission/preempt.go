@@ -3,6 +3,7 @@ package admission
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,7 +28,7 @@ func Critical(p *corev1.Pod, static bool) bool {
 
 // candidate is a pod that may be preempted, and what that would free.
 type candidate struct {
-	pod   *corev1.Pod
+	*Tenant
 	frees amounts
 }
 
@@ -35,7 +36,7 @@ type candidate struct {
 // spared before burstable ones, and those before pods that were promised
 // nothing; within a class few pods go rather than many, and small ones rather
 // than big ones. It fails when even all of them would not be enough.
-func (r *Rules) preempt(p *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) ([]*corev1.Pod, error) {
+func (r *Rules) preempt(p *corev1.Pod, others []*Tenant, allocatable corev1.ResourceList) ([]*corev1.Pod, error) {
 	rest := slices.Clone(others)
 	var chosen []*corev1.Pod
 	for {
@@ -44,26 +45,26 @@ func (r *Rules) preempt(p *corev1.Pod, others []*corev1.Pod, allocatable corev1.
 			return chosen, nil
 		}
 		// A second round is only needed when numbers are too big to be counted.
-		more, err := choose(r.candidates(p, rest), short)
+		more, err := choose(candidates(p, rest), short)
 		if err != nil {
 			return nil, err
 		}
 		chosen = append(chosen, more...)
-		rest = slices.DeleteFunc(rest, func(o *corev1.Pod) bool { return slices.Contains(more, o) })
+		rest = slices.DeleteFunc(rest, func(o *Tenant) bool { return slices.Contains(more, o.pod) })
 	}
 }
 
 // candidates are the pods that may go for p, by class, those that matter most
 // first.
-func (r *Rules) candidates(p *corev1.Pod, others []*corev1.Pod) [][]candidate {
+func candidates(p *corev1.Pod, others []*Tenant) [][]candidate {
 	classes := []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort}
 	byClass := make([][]candidate, len(classes))
 	for _, o := range others {
-		i := slices.Index(classes, pod.QOS(o))
-		if i < 0 || !mayGoFor(o, p) {
+		i := slices.Index(classes, pod.QOS(o.tame))
+		if i < 0 || !mayGoFor(o.tame, p) {
 			continue
 		}
-		frees := r.usage(o)
+		frees := maps.Clone(o.used)
 		frees[corev1.ResourcePods] = 1
 		byClass[i] = append(byClass[i], candidate{o, frees})
 	}
@@ -87,10 +88,10 @@ func mayGoFor(victim, critical *corev1.Pod) bool {
 // requests goes first, then what has the lower priority.
 func smaller(a, b candidate) int {
 	priority := func(c candidate) int32 {
-		if c.pod.Spec.Priority == nil {
+		if c.tame.Spec.Priority == nil {
 			return 0
 		}
-		return *c.pod.Spec.Priority
+		return *c.tame.Spec.Priority
 	}
 	return cmp.Or(
 		cmp.Compare(a.frees[corev1.ResourceMemory], b.frees[corev1.ResourceMemory]),

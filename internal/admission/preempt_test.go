@@ -80,7 +80,7 @@ func TestWhoGoesForACriticalPod(t *testing.T) {
 			if c.pods != "" {
 				node.Object.Status.Allocatable["pods"] = res("pods", c.pods)["pods"]
 			}
-			d := r.Admit(c.critical, true, c.others, node)
+			d := r.Admit(c.critical, true, tenants(r, c.others), node)
 			if c.message != "" {
 				wantReject(t, d, "UnexpectedAdmissionError",
 					"Unexpected error while attempting to recover from admission failure: preemption: error finding a set of pods to preempt: "+c.message)
@@ -122,10 +122,10 @@ func TestWhoIsCritical(t *testing.T) {
 	// later rule refuses.
 	r := rules(t, func(c *Config) { c.AppArmor = false })
 	others := []*corev1.Pod{aPod("o", "cpu", "4")}
-	wantReject(t, r.Admit(aPod("p", "cpu", "1"), false, others, aNode()), "OutOfcpu",
+	wantReject(t, r.Admit(aPod("p", "cpu", "1"), false, tenants(r, others), aNode()), "OutOfcpu",
 		"Node didn't have enough resource: cpu, requested: 1000, used: 4000, capacity: 4000")
 	p := with(aPod("p", "cpu", "1"), func(p *corev1.Pod) {
 		p.Spec.SecurityContext = &corev1.PodSecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}}
 	})
-	wantReject(t, r.Admit(p, true, others, aNode()), "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+	wantReject(t, r.Admit(p, true, tenants(r, others), aNode()), "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
 }

@@ -46,21 +46,6 @@ func tame(p *corev1.Pod) *corev1.Pod {
 	return p
 }
 
-// tameAll tames p and the others, and maps those that had to be replaced to
-// what they replace.
-func tameAll(p *corev1.Pod, others []*corev1.Pod) (*corev1.Pod, []*corev1.Pod, map[*corev1.Pod]*corev1.Pod) {
-	tamed := make([]*corev1.Pod, 0, len(others))
-	was := map[*corev1.Pod]*corev1.Pod{}
-	for _, o := range without(p, others) {
-		t := tame(o)
-		if t != o {
-			was[t] = o
-		}
-		tamed = append(tamed, t)
-	}
-	return tame(p), tamed, was
-}
-
 // eachQuantity passes every quantity that the rules calculate with to edit, and
 // writes back what edit says is changed.
 func eachQuantity(p *corev1.Pod, edit func(resource.Quantity) (resource.Quantity, bool)) {

@@ -19,8 +19,8 @@ import (
 // from ever being used, and costs a millicore while nothing happens. While many pods
 // start it would cost as much as the starts themselves.
 const (
-	gcCalm = 25
-	gcBusy = 40
+	gcCalm = 20
+	gcBusy = 30
 	// busyBelow and calmAbove are the times between two collections which tell.
 	busyBelow = time.Second
 	calmAbove = 5 * time.Second

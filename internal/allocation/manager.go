@@ -2,6 +2,7 @@ package allocation
 
 import (
 	"errors"
+	"sync"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +39,10 @@ type Manager struct {
 	cfg       Config
 	allocated *ledger
 	actuated  *ledger
+
+	mu sync.Mutex
+	// tenants are the pods that others were decided on beside, as they were measured.
+	tenants map[types.UID]*admission.Tenant
 }
 
 // New reads what was allocated before.
@@ -45,7 +50,7 @@ func New(cfg Config, log *zap.Logger) (*Manager, error) {
 	if cfg.Rules == nil || cfg.Node == nil {
 		return nil, errors.New("allocation: Rules and Node are required")
 	}
-	m := &Manager{cfg: cfg}
+	m := &Manager{cfg: cfg, tenants: map[types.UID]*admission.Tenant{}}
 	var err error
 	if m.allocated, err = openLedger(cfg.RootDir, allocatedFile, log); err != nil {
 		return nil, err
@@ -71,7 +76,7 @@ func (m *Manager) Admit(spec pod.Spec, others []*corev1.Pod) pod.Admission {
 	if r, known := m.allocated.get(spec.Pod.UID); known {
 		allocated = r.applied(spec.Pod)
 	}
-	d := m.cfg.Rules.Admit(allocated, spec.Static(), others, node)
+	d := m.cfg.Rules.Admit(allocated, spec.Static(), m.measured(others), node)
 	switch {
 	case d.Reject != nil:
 		return pod.Admission{Reason: d.Reject.Reason, Message: d.Reject.Message, Event: d.Reject.Event()}
@@ -82,9 +87,25 @@ func (m *Manager) Admit(spec pod.Spec, others []*corev1.Pod) pod.Admission {
 	return pod.Admission{Pod: allocated}
 }
 
+// measured is what the pods have; each is measured once.
+func (m *Manager) measured(pods []*corev1.Pod) []*admission.Tenant {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]*admission.Tenant, 0, len(pods))
+	for _, p := range pods {
+		t := m.tenants[p.UID]
+		if t == nil || t.Pod() != p {
+			t = m.cfg.Rules.Tenant(p)
+			m.tenants[p.UID] = t
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
 // Resize decides about newer resources of a pod that the node runs. old is what
-// it was told before.
-func (m *Manager) Resize(spec pod.Spec, old pod.Resize, others []*corev1.Pod) pod.Admission {
+// it was told before; others, those it runs beside it, are asked for if need be.
+func (m *Manager) Resize(spec pod.Spec, old pod.Resize, others func() []*corev1.Pod) pod.Admission {
 	r, known := m.allocated.get(spec.Pod.UID)
 	if !known {
 		return pod.Admission{Pod: spec.Pod}
@@ -102,7 +123,7 @@ func (m *Manager) Resize(spec pod.Spec, old pod.Resize, others []*corev1.Pod) po
 }
 
 // refuse says why a resize cannot be had now, or ever.
-func (m *Manager) refuse(spec pod.Spec, allocated *corev1.Pod, others []*corev1.Pod) *pod.PendingResize {
+func (m *Manager) refuse(spec pod.Spec, allocated *corev1.Pod, others func() []*corev1.Pod) *pod.PendingResize {
 	refused := func(reason, message string) *pod.PendingResize {
 		return &pod.PendingResize{Reason: reason, Message: message, Generation: spec.Pod.Generation}
 	}
@@ -115,7 +136,7 @@ func (m *Manager) refuse(spec pod.Spec, allocated *corev1.Pod, others []*corev1.
 	if !ok {
 		return refused(corev1.PodReasonDeferred, "the node is not known yet")
 	}
-	if short := m.cfg.Rules.Insufficient(spec.Pod, others, node.Allocatable); len(short) > 0 {
+	if short := m.cfg.Rules.Insufficient(spec.Pod, m.measured(others()), node.Allocatable); len(short) > 0 {
 		return refused(corev1.PodReasonDeferred, short[0].String())
 	}
 	return nil
@@ -137,6 +158,9 @@ func (m *Manager) SetActuated(uid types.UID, a pod.Actuation, now bool) {
 func (m *Manager) Forget(uid types.UID) {
 	m.allocated.drop(uid)
 	m.actuated.drop(uid)
+	m.mu.Lock()
+	delete(m.tenants, uid)
+	m.mu.Unlock()
 }
 
 // Retain forgets every pod that keep does not know. It is for once, when all pods

@@ -83,13 +83,17 @@ func TestNothingIsDecidedBeforeTheNodeIsKnown(t *testing.T) {
 	}
 }
 
+func beside(others ...*corev1.Pod) func() []*corev1.Pod {
+	return func() []*corev1.Pod { return others }
+}
+
 func TestResize(t *testing.T) {
 	dir := t.TempDir()
 	m := open(t, dir)
 	other := m.Admit(sized("other", 500, 1), nil).Pod
 	m.Admit(sized("a", 200, 1), []*corev1.Pod{other})
 
-	deferred := m.Resize(sized("a", 600, 2), pod.Resize{}, []*corev1.Pod{other})
+	deferred := m.Resize(sized("a", 600, 2), pod.Resize{}, beside(other))
 	if p := deferred.Resize.Pending; p == nil || p.Reason != corev1.PodReasonDeferred || p.Generation != 2 || cpu(deferred) != 200 ||
 		p.Message != "Node didn't have enough resource: cpu, requested: 600, used: 500, capacity: 1000" {
 		t.Errorf("without room: %+v, %+v", deferred, deferred.Resize.Pending)
@@ -101,11 +105,11 @@ func TestResize(t *testing.T) {
 	if taken.Pod == nil || cpu(taken) != 200 {
 		t.Fatalf("after a restart: %+v", taken)
 	}
-	done := next.Resize(sized("a", 600, 2), pod.Resize{}, nil)
+	done := next.Resize(sized("a", 600, 2), pod.Resize{}, beside())
 	if done.Resize.Pending != nil || done.Resize.Generation != 2 || cpu(done) != 600 {
 		t.Errorf("with room: %+v", done)
 	}
-	same := next.Resize(sized("a", 600, 3), done.Resize, nil)
+	same := next.Resize(sized("a", 600, 3), done.Resize, beside())
 	if same.Resize.Pending != nil || same.Resize.Generation != 2 {
 		t.Errorf("nothing new: %+v", same)
 	}
@@ -120,7 +124,7 @@ func TestInfeasible(t *testing.T) {
 		c.Infeasible = func(wanted, _ *corev1.Pod) string { return "never on " + wanted.Namespace }
 	})
 	m.Admit(sized("a", 200, 1), nil)
-	if p := m.Resize(sized("a", 300, 2), pod.Resize{}, nil).Resize.Pending; p == nil || p.Reason != corev1.PodReasonInfeasible || p.Message != "never on ns" {
+	if p := m.Resize(sized("a", 300, 2), pod.Resize{}, beside()).Resize.Pending; p == nil || p.Reason != corev1.PodReasonInfeasible || p.Message != "never on ns" {
 		t.Errorf("got %+v", p)
 	}
 }

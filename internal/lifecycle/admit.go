@@ -36,7 +36,7 @@ func (s *Supervisor) admit(ctx context.Context, fresh []pod.Spec, now time.Time)
 				a.stop = &pod.Stop{Reason: said.Reason, Message: said.Message, Event: said.Event, Refused: true,
 					Phase: corev1.PodFailed, Deadline: now.Add(pod.Grace(spec.Pod))}
 			case said.Pod != spec.Pod: // an earlier agent put its resize off
-				said = s.deps.Allocations.Resize(spec, pod.Resize{}, s.others(spec.Pod))
+				said = s.deps.Allocations.Resize(spec, pod.Resize{}, func() []*corev1.Pod { return s.others(spec.Pod) })
 				a.spec.Pod, a.resize = said.Pod, said.Resize
 			}
 		}
@@ -82,7 +82,7 @@ func (s *Supervisor) others(than *corev1.Pod) []*corev1.Pod {
 // update takes over what the source says of a pod that is on the node.
 func (s *Supervisor) update(e *entry, spec pod.Spec) {
 	e.asked, e.spec = spec, spec
-	said := s.deps.Allocations.Resize(spec, e.resize, s.others(spec.Pod))
+	said := s.deps.Allocations.Resize(spec, e.resize, func() []*corev1.Pod { return s.others(spec.Pod) })
 	e.spec.Pod, e.resize = said.Pod, said.Resize
 }
 

@@ -84,8 +84,9 @@ type Allocations interface {
 	// Admit decides about a pod the node does not run yet, beside the others.
 	Admit(spec pod.Spec, others []*corev1.Pod) pod.Admission
 	// Resize decides about newer resources of one that it runs; old is what became
-	// of them when it was asked last.
-	Resize(spec pod.Spec, old pod.Resize, others []*corev1.Pod) pod.Admission
+	// of them when it was asked last. The others are asked for if need be: most news
+	// of a pod are not of its resources.
+	Resize(spec pod.Spec, old pod.Resize, others func() []*corev1.Pod) pod.Admission
 	// Actuated is what the pod's containers were given last.
 	Actuated(uid types.UID) pod.Actuation
 	// SetActuated notes what they are given; with now it is on the disk when it

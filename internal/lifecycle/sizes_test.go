@@ -34,14 +34,14 @@ func (w *world) Admit(spec pod.Spec, others []*corev1.Pod) pod.Admission {
 
 // Resize implements Allocations: a container may have up to a CPU as long as no
 // other pod is there.
-func (w *world) Resize(spec pod.Spec, old pod.Resize, others []*corev1.Pod) pod.Admission {
+func (w *world) Resize(spec pod.Spec, old pod.Resize, others func() []*corev1.Pod) pod.Admission {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	had := w.allocated[spec.Pod.UID]
 	if had == nil || cpu(had) == cpu(spec.Pod) {
 		return pod.Admission{Pod: spec.Pod, Resize: pod.Resize{Generation: old.Generation}}
 	}
-	if len(others) > 0 {
+	if len(others()) > 0 {
 		kept := spec.Pod.DeepCopy()
 		kept.Spec.Containers[0].Resources = had.Spec.Containers[0].Resources
 		return pod.Admission{Pod: kept, Resize: pod.Resize{Pending: &pod.PendingResize{Reason: corev1.PodReasonDeferred, Message: "no room", Generation: spec.Pod.Generation}}}

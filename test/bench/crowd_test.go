@@ -107,7 +107,8 @@ func crowd(t *testing.T, s *site) {
 	s.arrivals(figAllGone, lineGone, began, arrived(t, "gone", gone))
 }
 
-// clear ends what other parts have left: the floor has nothing but the crowd either.
+// clear ends what other parts have left, and what the kernel keeps of it: the floor
+// has nothing but the crowd either.
 func (s *site) clear(t *testing.T) {
 	t.Helper()
 	var gone []<-chan time.Time

@@ -33,6 +33,7 @@ type least struct {
 // server take is most of what they wait for.
 func (b *bare) crowd(t *testing.T, s *site) {
 	t.Helper()
+	forget(t)
 	l := &least{b, cheapClient(t, s.Bed), s.board}
 	// Pods of a node that is not there are swept away.
 	_, err := l.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.NodeName}}, metav1.CreateOptions{})

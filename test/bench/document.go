@@ -25,3 +25,16 @@ func Document(benchJSON []byte) (string, error) {
 	r.judge()
 	return r.String(), nil
 }
+
+// DocumentScale returns what bench-scale.json comes to, in Markdown.
+func DocumentScale(scaleJSON []byte) (string, error) {
+	r := &scaleReport{}
+	if err := json.Unmarshal(scaleJSON, r); err != nil {
+		return "", fmt.Errorf("read the report of make bench-scale: %w", err)
+	}
+	if len(r.Agent) == 0 || len(r.Kubelet) == 0 {
+		return "", errors.New("the report has no round of both agents: let make bench-scale OUT=DIR come to the end of one")
+	}
+	r.judge()
+	return r.String(), nil
+}

@@ -76,7 +76,7 @@ type window struct{ from, to time.Time }
 // TestScale measures how what an agent takes grows with the number of pods. The
 // runtime is a fake that takes no time, so that all that is seen is the agent's.
 func TestScale(t *testing.T) {
-	r := &scaleReport{Machine: machine(t), Sizes: scaleSizes(t)}
+	r := &scaleReport{Machine: machine(t), Date: time.Now().UTC().Format(time.DateOnly), Sizes: scaleSizes(t)}
 	for i := range *rounds {
 		for _, agent := range agents() {
 			t.Run(fmt.Sprintf("%d/%s", i+1, agent), func(t *testing.T) {
@@ -88,9 +88,9 @@ func TestScale(t *testing.T) {
 				}
 			})
 			r.judge()
-			keep(t, "bench-scale", r, fmt.Sprintf("%d rounds on %s\n\n%s", len(r.Agent), r.Machine, r.table()))
+			keep(t, "bench-scale", r, r.String())
 		}
-		t.Logf("after %d of %d rounds on %s\n%s", i+1, *rounds, r.Machine, r.table())
+		t.Logf("after %d of %d rounds: %s", i+1, *rounds, r)
 	}
 	for _, g := range r.Rows {
 		if g.Missed != "" && judged(bed.Nodeagent) && *sizesFlag == "" {

@@ -268,7 +268,7 @@ func (allRoom) Admit(spec pod.Spec, _ []*corev1.Pod) pod.Admission {
 	return pod.Admission{Pod: spec.Pod}
 }
 
-func (allRoom) Resize(spec pod.Spec, _ pod.Resize, _ []*corev1.Pod) pod.Admission {
+func (allRoom) Resize(spec pod.Spec, _ pod.Resize, _ func() []*corev1.Pod) pod.Admission {
 	return pod.Admission{Pod: spec.Pod}
 }
 

@@ -1,17 +1,19 @@
-// Command benchdocs puts what "make bench" measured into a page, so that no number in
-// it was typed.
+// Command benchdocs puts what "make bench" and "make bench-scale" measured into a page,
+// so that no number in it was typed.
 //
-// Owns: the text between the page's two markers.
-// Consumes: bench.json (package bench).
+// Owns: the text between the page's markers.
+// Consumes: bench.json and bench-scale.json (package bench), those that are there.
 // Publishes: the page.
 //
-//	benchdocs bench.json PAGE
+//	benchdocs DIR PAGE
 package main
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"nodeagent.dev/nodeagent/test/bench"
@@ -24,34 +26,49 @@ func main() {
 	}
 }
 
+// section is a part of the page that is written anew.
+type section struct {
+	name     string // of its markers, and of the report
+	document func(report []byte) (string, error)
+	below    string // what follows the report
+}
+
+func sections() []section {
+	return []section{{"bench", bench.Document, "\n" + pictures}, {"bench-scale", bench.DocumentScale, ""}}
+}
+
 func run(args []string) error {
 	if len(args) != 2 {
-		return errors.New("usage: benchdocs bench.json PAGE")
+		return errors.New("usage: benchdocs DIR PAGE")
 	}
-	raw, err := os.ReadFile(args[0])
-	if err != nil {
-		return fmt.Errorf("read the figures (make bench OUT=DIR writes them): %w", err)
-	}
-	text, err := bench.Document(raw)
-	if err != nil {
-		return fmt.Errorf("%s: %w", args[0], err)
-	}
-	page, err := os.ReadFile(args[1])
+	raw, err := os.ReadFile(args[1])
 	if err != nil {
 		return fmt.Errorf("read the page: %w", err)
 	}
-	filled, err := fill(string(page), text+"\n"+pictures)
-	if err != nil {
-		return fmt.Errorf("%s: %w", args[1], err)
+	page, filled := string(raw), 0
+	for _, s := range sections() {
+		path := filepath.Join(args[0], s.name+".json")
+		report, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read the figures: %w", err)
+		}
+		text, err := s.document(report)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if page, err = s.fill(page, text+s.below); err != nil {
+			return fmt.Errorf("%s: %w", args[1], err)
+		}
+		filled++
 	}
-	return os.WriteFile(args[1], []byte(filled), 0o644)
+	if filled == 0 {
+		return fmt.Errorf("%s has neither bench.json nor bench-scale.json: make bench OUT=DIR and make bench-scale OUT=DIR write them", args[0])
+	}
+	return os.WriteFile(args[1], []byte(page), 0o644)
 }
-
-// The lines between which a page is written anew.
-const (
-	begin = "<!-- bench: what follows is written by make bench-docs -->"
-	end   = "<!-- bench: end -->"
-)
 
 // pictures shows those that make bench-docs draws beside the page.
 const pictures = `<picture>
@@ -65,12 +82,17 @@ const pictures = `<picture>
 </picture>
 `
 
-// fill replaces what is between the markers.
-func fill(page, text string) (string, error) {
-	before, rest, ok := strings.Cut(page, begin+"\n")
-	_, after, closed := strings.Cut(rest, end+"\n")
-	if !ok || !closed || strings.Contains(after, begin) {
-		return "", fmt.Errorf("it needs the lines %q and %q once, in this order", begin, end)
+func (s section) begin() string {
+	return "<!-- " + s.name + ": what follows is written by make bench-docs -->"
+}
+func (s section) end() string { return "<!-- " + s.name + ": end -->" }
+
+// fill replaces what is between the section's markers.
+func (s section) fill(page, text string) (string, error) {
+	before, rest, ok := strings.Cut(page, s.begin()+"\n")
+	_, after, closed := strings.Cut(rest, s.end()+"\n")
+	if !ok || !closed || strings.Contains(after, s.begin()) {
+		return "", fmt.Errorf("it needs the lines %q and %q once, in this order", s.begin(), s.end())
 	}
-	return before + begin + "\n\n" + text + "\n" + end + "\n" + after, nil
+	return before + s.begin() + "\n\n" + text + "\n" + s.end() + "\n" + after, nil
 }
