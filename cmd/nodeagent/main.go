@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"nodeagent.dev/nodeagent/internal/agent"
@@ -23,7 +24,15 @@ const kubernetesVersion = "v1.37.1"
 // fullVersion is what the node reports as its kubeletVersion.
 func fullVersion() string { return kubernetesVersion + "+nodeagent." + version }
 
+// heapSample is how much is allocated between two samples of the heap's profile, in
+// bytes. What Go's own 512 KiB has to remember is half a MiB after a minute, and more
+// with time.
+const heapSample = 2 << 20
+
 func main() {
+	if goDefault := 512 << 10; runtime.MemProfileRate == goDefault { // else GODEBUG=memprofilerate says it
+		runtime.MemProfileRate = heapSample
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

@@ -115,40 +115,49 @@ func (w *worker) run(ctx context.Context) {
 	defer w.unwatch(s)
 	defer s.traceLeft()
 	for {
+		wake, done := w.step(ctx, s)
+		if done || !w.wait(ctx, s, wake) {
+			return
+		}
+	}
+}
+
+// step decides on what is known and begins what is due. It returns when to decide
+// again if nothing happens until then, and whether nothing is left of the pod.
+func (w *worker) step(ctx context.Context, s *state) (wake time.Time, done bool) {
+	for {
 		if s.stale {
 			w.observe(ctx, s)
 		}
 		s.now = time.Now()
-		var p plan.Plan
-		if !s.stale || s.observed.At.IsZero() {
-			s.learn(w.deps.Probes.Verdicts(w.ref.UID))
-			in := w.input(s)
-			p = plan.Next(in)
-			if p.Stop != nil {
-				s.stopped(p.Stop)
-				continue
-			}
-			if s.endBy.IsZero() {
-				s.endBy = p.EndBy
-			}
-			s.guard(&p)
-			w.report(s, in, &p)
-			if p.Done {
-				w.finish(s)
-				return
-			}
-			for _, t := range p.Cancel {
-				s.ops[t].abandon()
-			}
-			for _, a := range p.Actions {
-				w.start(ctx, s, in, a)
-			}
-			w.probe(s, in)
-			w.publishView(s, &p)
+		if s.stale && !s.observed.At.IsZero() {
+			return time.Time{}, false
 		}
-		if !w.wait(ctx, s, p.WakeAt) {
-			return
+		s.learn(w.deps.Probes.Verdicts(w.ref.UID))
+		in := w.input(s)
+		p := plan.Next(in)
+		if p.Stop != nil {
+			s.stopped(p.Stop)
+			continue
 		}
+		if s.endBy.IsZero() {
+			s.endBy = p.EndBy
+		}
+		s.guard(&p)
+		w.report(s, in, &p)
+		if p.Done {
+			w.finish(s)
+			return time.Time{}, true
+		}
+		for _, t := range p.Cancel {
+			s.ops[t].abandon()
+		}
+		for _, a := range p.Actions {
+			w.start(ctx, s, in, a)
+		}
+		w.probe(s, in)
+		w.publishView(s, &p)
+		return p.WakeAt, false
 	}
 }
 
