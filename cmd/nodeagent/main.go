@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"nodeagent.dev/nodeagent/internal/agent"
@@ -30,7 +31,7 @@ func fullVersion() string { return kubernetesVersion + "+nodeagent." + version }
 const heapSample = 2 << 20
 
 func main() {
-	if goDefault := 512 << 10; runtime.MemProfileRate == goDefault { // else GODEBUG=memprofilerate says it
+	if !strings.Contains(os.Getenv("GODEBUG"), "memprofilerate=") {
 		runtime.MemProfileRate = heapSample
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

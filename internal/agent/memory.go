@@ -16,8 +16,7 @@ import (
 
 // How much the heap may grow between two collections, in hundredths of what is live.
 // With 100 pods 9 MiB are live: to collect early keeps a third of the agent's memory
-// from ever being used, and costs a millicore while nothing happens. While many pods
-// start it would cost as much as the starts themselves.
+// from ever being used, and costs a millicore or two while nothing happens.
 const (
 	gcCalm = 20
 	gcBusy = 30
