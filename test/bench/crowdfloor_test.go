@@ -113,7 +113,7 @@ func (l *least) down(ctx context.Context, name string, bare barePod) error {
 	if err := l.client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 		return fmt.Errorf("end the object of pod %s: %w", name, err)
 	}
-	return nil
+	return l.remove(ctx, bare)
 }
 
 // tell sends a status with what every agent says.

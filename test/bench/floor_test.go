@@ -38,10 +38,12 @@ func floor(t *testing.T, s *site) {
 		settle(t, s)
 		began = time.Now()
 		must(t, "ending a pod without an agent", b.end(t.Context(), p))
+		down := time.Since(began)
+		must(t, "removing a pod without an agent", b.remove(t.Context(), p))
 		if i >= livesWarm {
 			s.add(figCreated, millisOf(up))
 			s.add(floorMade, millisOf(p.took))
-			s.add(figDeleted, millisOf(time.Since(began)))
+			s.add(figDeleted, millisOf(down))
 		}
 	}
 	b.crowd(t, s)
@@ -141,7 +143,7 @@ func (b *bare) container(name string) (*runtimeapi.ContainerConfig, error) {
 	return c, nil
 }
 
-// end does what has to be done before a pod's object may go.
+// end does what has to be done before a pod's object may go, remove what may follow.
 func (b *bare) end(ctx context.Context, p barePod) error {
 	if _, err := b.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: p.container, Timeout: 30}); err != nil {
 		return fmt.Errorf("stop a container: %w", err)
@@ -149,6 +151,10 @@ func (b *bare) end(ctx context.Context, p barePod) error {
 	if _, err := b.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: p.sandbox}); err != nil {
 		return fmt.Errorf("stop a sandbox: %w", err)
 	}
+	return nil
+}
+
+func (b *bare) remove(ctx context.Context, p barePod) error {
 	if _, err := b.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: p.sandbox}); err != nil {
 		return fmt.Errorf("remove a sandbox: %w", err)
 	}

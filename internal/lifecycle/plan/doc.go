@@ -15,8 +15,10 @@
 //	│  sandbox ┴> init containers and  │   │   └> stop containers, sidecars  │
 //	│             sidecars, in order   │   │       last, in reverse order    │
 //	│              └> regular ones     │   │        └> stop sandbox          │
-//	│  work done ──> wind down ────────┼─> │            └> remove what is    │
-//	│                                  │   │               left ─> Done      │
+//	│  work done ──> wind down ────────┼─> │            └> volumes, cgroup,  │
+//	│                                  │   │               logs ─> Released  │
+//	│                                  │   │                └> what is dead  │
+//	│                                  │   │                   ─> Done       │
 //	└──────────────────────────────────┘   └─────────────────────────────────┘
 //
 // docs/lifecycle.md explains it all; testdata/ shows it at work.

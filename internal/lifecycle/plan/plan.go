@@ -24,8 +24,8 @@ type Plan struct {
 	// EndBy is when the processes of a pod whose work is done must have ended; it
 	// is set when that is first decided and is to be part of the next input.
 	EndBy time.Time
-	// Released says that the pod has nothing on the node but dead things in a
-	// runtime that does not give them up: nobody has to wait for those.
+	// Released says that the pod has nothing on the node but dead things in the
+	// runtime: nobody has to wait until it gives them up.
 	Released bool
 	// Done says that nothing of the pod is left, here or in the runtime.
 	Done bool

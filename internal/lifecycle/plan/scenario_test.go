@@ -163,6 +163,8 @@ func command(t *testing.T, w *world, out *strings.Builder, args []string) {
 	}
 	if args[0] == "go" && w.last.Done {
 		out.WriteString("  done\n")
+	} else if args[0] == "go" && w.last.Released {
+		out.WriteString("  released\n")
 	}
 }
 

@@ -138,6 +138,14 @@ func stopSandboxes(in *pod.Input, p *Plan) bool {
 	return true
 }
 
+// failed reports whether one of the actions was tried in vain.
+func failed(in *pod.Input, actions ...Action) bool {
+	return slices.ContainsFunc(actions, func(a Action) bool {
+		_, failed := in.Attempts[pod.Work{Target: a.Target(), Verb: a.Verb()}]
+		return failed
+	})
+}
+
 // takeDown removes what a pod without processes still has on the node, and with
 // remove also what the runtime keeps of it. It ends in Done.
 func takeDown(in *pod.Input, p *Plan, remove bool) {
@@ -154,8 +162,10 @@ func takeDown(in *pod.Input, p *Plan, remove bool) {
 		p.do(in, RemoveLogs{}, "the pod is deleted")
 	}
 	all := pod.Removed{Volumes: true, Cgroup: true, Logs: true}
-	_, stuck := in.Attempts[pod.Work{Target: pod.TargetSandbox, Verb: RemoveSandbox{}.Verb()}]
-	p.Released = stuck && in.Removed == all && (in.Stop == nil || in.Ended())
+	p.Released = in.Removed == all && (in.Stop == nil || in.Ended())
+	if in.Removed != all && !failed(in, RemoveVolumes{}, RemoveCgroup{}, RemoveLogs{}) {
+		return // It takes the runtime longer than all else, and nobody waits for it.
+	}
 	if len(in.Observed.Sandboxes) > 0 {
 		// The runtime removes a sandbox's containers with it.
 		s := in.Observed.Sandboxes[len(in.Observed.Sandboxes)-1]
