@@ -103,6 +103,7 @@ type Inputs struct {
 
 // NewSupervisor returns a supervisor that has no pods yet.
 func NewSupervisor(deps Deps) *Supervisor {
+	deps.Sandboxes = newUnhurried(deps.Sandboxes)
 	s := &Supervisor{
 		deps:     &deps,
 		workers:  map[types.UID]*entry{},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -21,8 +22,7 @@ import (
 
 // least does for a pod the least that any agent has to do: the runtime's calls, and
 // of the API server a token, a status when it runs, one when it has ended, and the
-// end of its object. It takes no time to decide, probes nothing, and the pods need no
-// scheduler.
+// end of its object. It takes no time to decide and probes nothing.
 type least struct {
 	*bare
 	client kubernetes.Interface
@@ -35,14 +35,11 @@ func (b *bare) crowd(t *testing.T, s *site) {
 	t.Helper()
 	forget(t)
 	l := &least{b, cheapClient(t, s.Bed), s.board}
-	// Pods of a node that is not there are swept away.
-	_, err := l.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.NodeName}}, metav1.CreateOptions{})
-	must(t, "making a node", err)
+	l.register(t, s.NodeName)
+	must(t, "waiting for the node", s.WaitNodeReady(t.Context()))
 	var pods []*corev1.Pod
 	for i := range crowdSize() {
-		p := plainPod(fmt.Sprintf("crowd-%d", i))
-		p.Spec.NodeName = s.NodeName
-		pods = append(pods, p)
+		pods = append(pods, plainPod(fmt.Sprintf("crowd-%d", i)))
 	}
 	bare := make([]barePod, len(pods))
 	s.each(t, figAllReady, lineReady, pods,
@@ -57,6 +54,23 @@ func (b *bare) crowd(t *testing.T, s *site) {
 	s.each(t, figAllGone, lineGone, pods, s.board.expectGone,
 		func() { s.deleteAll(t) },
 		func(ctx context.Context, i int) error { return l.down(ctx, pods[i].Name, bare[i]) })
+	for _, p := range bare {
+		must(t, "removing a pod without an agent", l.remove(t.Context(), p))
+	}
+}
+
+// register makes a node on which the scheduler puts pods.
+func (l *least) register(t *testing.T, name string) {
+	t.Helper()
+	room := corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("250"),
+	}
+	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "NoAgent", LastHeartbeatTime: metav1.Now()}
+	_, err := l.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Status:     corev1.NodeStatus{Capacity: room, Allocatable: room, Conditions: []corev1.NodeCondition{ready}},
+	}, metav1.CreateOptions{})
+	must(t, "making a node", err)
 }
 
 // each does something for all pods at once, and measures until each is seen to be as
@@ -77,11 +91,11 @@ func (s *site) each(t *testing.T, figure, line string, pods []*corev1.Pod, expec
 	s.arrivals(figure, line, began, arrived(t, figure, seen))
 }
 
-// up brings a pod up as soon as its object is there.
+// up brings a pod up as soon as it is bound to the node.
 func (l *least) up(ctx context.Context, name string) (barePod, error) {
-	there := func(*corev1.Pod) bool { return true }
-	if _, err := receive(ctx, l.board.expect(name, there)); err != nil {
-		return barePod{}, fmt.Errorf("wait for the object of pod %s: %w", name, err)
+	bound := func(p *corev1.Pod) bool { return p.Spec.NodeName != "" }
+	if _, err := receive(ctx, l.board.expect(name, bound)); err != nil {
+		return barePod{}, fmt.Errorf("wait until pod %s is bound to a node: %w", name, err)
 	}
 	p := l.board.pod(name)
 	_, err := l.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, p.Spec.ServiceAccountName, &authenticationv1.TokenRequest{
@@ -113,7 +127,7 @@ func (l *least) down(ctx context.Context, name string, bare barePod) error {
 	if err := l.client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 		return fmt.Errorf("end the object of pod %s: %w", name, err)
 	}
-	return l.remove(ctx, bare)
+	return nil
 }
 
 // tell sends a status with what every agent says.
