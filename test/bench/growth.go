@@ -118,19 +118,16 @@ func (r *scaleReport) judge() {
 	}
 }
 
-// missed says whether the target was. Where the kubelet does not grow there is no
-// growth to have a share of: then it is a share of what the kubelet takes with the
-// most pods.
+// missed says whether the target was; without growth of the kubelet there is
+// nothing to have a share of.
 func (g *growth) missed() string {
 	switch {
 	case g.Target == 0:
 		return ""
 	case math.IsNaN(float64(g.Gained)):
 		return fmt.Sprintf("not measured at two sizes from %d pods on", growthFrom)
-	case g.Kubelet.Gained <= 0 && float64(g.Agent.Gained) > g.Target*float64(g.Kubelet.At[len(g.Kubelet.At)-1]):
-		return fmt.Sprintf("the kubelet does not grow, and growth is over %.3g of what it takes", g.Target)
 	case g.Kubelet.Gained <= 0:
-		return ""
+		return "the kubelet does not grow"
 	case float64(g.Gained) > g.Target:
 		return fmt.Sprintf("growth over %.3g of the kubelet's", g.Target)
 	}
@@ -197,7 +194,7 @@ func (r *scaleReport) String() string {
 	return fmt.Sprintf("%s, on %s; rounds of each: %d\n\n%s", r.Date, r.Machine, len(r.Agent), r.table())
 }
 
-// table has figure a line for each agent and one for the ratios.
+// table has of each figure a line for each agent and one for the ratios.
 func (r *scaleReport) table() string {
 	head := []string{"| figure", "| agent"}
 	for _, n := range r.Sizes {
@@ -211,9 +208,6 @@ func (r *scaleReport) table() string {
 		target := "|"
 		if g.Target > 0 {
 			target = fmt.Sprintf("| %.3g", g.Target)
-		}
-		if g.Target > 0 && g.Kubelet.Gained <= 0 {
-			target += " of what the kubelet takes, for it does not grow"
 		}
 		rows = append(rows,
 			append(g.Kubelet.row(fmt.Sprintf("| %s, %s, p%d", g.Name, g.Unit, g.Percent), "| kubelet"), "|", "| |"),
