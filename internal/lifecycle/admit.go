@@ -36,7 +36,7 @@ func (s *Supervisor) admit(ctx context.Context, fresh []pod.Spec, now time.Time)
 				a.stop = &pod.Stop{Reason: said.Reason, Message: said.Message, Event: said.Event, Refused: true,
 					Phase: corev1.PodFailed, Deadline: now.Add(pod.Grace(spec.Pod))}
 			case said.Pod != spec.Pod: // an earlier agent put its resize off
-				said = s.deps.Allocations.Resize(spec, pod.Resize{}, func() []*corev1.Pod { return s.others(spec.Pod) })
+				said = s.resize(spec, pod.Resize{})
 				a.spec.Pod, a.resize = said.Pod, said.Resize
 			}
 		}
@@ -82,8 +82,13 @@ func (s *Supervisor) others(than *corev1.Pod) []*corev1.Pod {
 // update takes over what the source says of a pod that is on the node.
 func (s *Supervisor) update(e *entry, spec pod.Spec) {
 	e.asked, e.spec = spec, spec
-	said := s.deps.Allocations.Resize(spec, e.resize, func() []*corev1.Pod { return s.others(spec.Pod) })
+	said := s.resize(spec, e.resize)
 	e.spec.Pod, e.resize = said.Pod, said.Resize
+}
+
+// resize decides about a pod's newer resources, beside the others if need be.
+func (s *Supervisor) resize(spec pod.Spec, old pod.Resize) pod.Admission {
+	return s.deps.Allocations.Resize(spec, old, func() []*corev1.Pod { return s.others(spec.Pod) })
 }
 
 // retryResizes looks again at resizes that were put off: what asks for no more than

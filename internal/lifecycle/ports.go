@@ -114,8 +114,8 @@ type Logs interface {
 
 // StatusSink takes statuses to the API server, the newest last.
 type StatusSink interface {
-	// Publish hands over the pod's status. finished says that nothing of the
-	// pod is left on this node, so that its object may go.
+	// Publish hands over the pod's status. finished says that nothing of the pod is
+	// left on this node but dead things in the runtime, so that its object may go.
 	Publish(p *corev1.Pod, status corev1.PodStatus, finished bool)
 	// Forget drops what is still to be sent: the object is gone.
 	Forget(uid types.UID)
