@@ -19,7 +19,7 @@ import (
 // from ever being used, and costs a millicore or two while nothing happens.
 const (
 	gcCalm = 20
-	gcBusy = 30
+	gcBusy = 20
 	// busyBelow and calmAbove are the times between two collections which tell.
 	busyBelow = time.Second
 	calmAbove = 5 * time.Second

@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,10 @@ import (
 
 // component is who the events come from. Tools and people filter for it.
 const component = "kubelet"
+
+// behind is how long after it happened something is told. What an event is about also
+// changes a status, or is about to: that goes first, and people read later than this.
+const behind = 250 * time.Millisecond
 
 // Recorder sends events about pods and the node. It never blocks its caller.
 type Recorder struct {
@@ -32,9 +37,34 @@ func New(ctx context.Context, client typedcorev1.EventsGetter, node string, log 
 		return r
 	}
 	r.broadcaster = record.NewBroadcaster(record.WithContext(ctx))
-	r.broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.Events("")})
+	r.broadcaster.StartRecordingToSink(&sink{&typedcorev1.EventSinkImpl{Interface: client.Events("")}, ctx.Done()})
 	r.recorder = r.broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: node})
 	return r
+}
+
+// sink takes events, one at a time, when they are old enough.
+type sink struct {
+	record.EventSink
+	ended <-chan struct{}
+}
+
+func (s *sink) Create(e *corev1.Event) (*corev1.Event, error) {
+	s.wait(e)
+	return s.EventSink.Create(e) //nolint:wrapcheck // client-go decides by it
+}
+
+func (s *sink) Patch(e *corev1.Event, patch []byte) (*corev1.Event, error) {
+	s.wait(e)
+	return s.EventSink.Patch(e, patch) //nolint:wrapcheck // client-go decides by it
+}
+
+func (s *sink) wait(e *corev1.Event) {
+	t := time.NewTimer(min(time.Until(e.LastTimestamp.Add(behind)), behind))
+	defer t.Stop()
+	select {
+	case <-s.ended:
+	case <-t.C:
+	}
 }
 
 // Close stops sending; what is queued is dropped.

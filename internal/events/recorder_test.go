@@ -88,6 +88,26 @@ func TestWhatIsSent(t *testing.T) {
 	})
 }
 
+// What an event is about is told first, by a status; then all of them are.
+func TestEventsComeAfterWhatTheyAreAbout(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *Recorder, s *server) {
+		const n = 5
+		for i := range n {
+			r.Event(aPod, "app", false, "Started", fmt.Sprint(i))
+		}
+		time.Sleep(behind - time.Millisecond)
+		synctest.Wait()
+		if made, _ := s.counts(); made != 0 {
+			t.Errorf("%d events are told before %s", made, behind)
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if made, _ := s.counts(); made != n {
+			t.Errorf("%d events are told after %s, want %d", made, behind, n)
+		}
+	})
+}
+
 // Aggregation and limits are client-go's; this is only that they are wired.
 func TestEventsAreAggregatedAndLimited(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *Recorder, s *server) {

@@ -208,7 +208,7 @@ func (s *state) learn(verdicts map[pod.ProbeKey]pod.Verdict) {
 
 // end takes in how an operation ended. A failure leaves an attempt, a success
 // takes the target's attempt away.
-func (s *state) end(r result, took time.Duration, now time.Time) {
+func (s *state) end(r *result, took time.Duration, now time.Time) {
 	t := r.op.Target
 	delete(s.ops, t)
 	if r.err != nil && r.op.abandoned {
@@ -233,7 +233,7 @@ func (s *state) end(r result, took time.Duration, now time.Time) {
 }
 
 // apply changes what is known beside the runtime; for the rest it is asked.
-func (s *state) apply(r result) {
+func (s *state) apply(r *result) {
 	switch a := r.op.action.(type) {
 	case plan.EnsureImage:
 		if r.err == nil {
@@ -310,6 +310,14 @@ func (s *state) foreseen(h pod.Hint) bool {
 		}
 	}
 	return !s.stale && !h.At.After(s.looked)
+}
+
+// heed takes in that somebody says that the pod has changed.
+func (s *state) heed(h pod.Hint) {
+	if !s.foreseen(h) {
+		s.note("hint: " + h.Why)
+		s.stale = true
+	}
 }
 
 // relent ends the pauses after failures whose cause may have gone: something that

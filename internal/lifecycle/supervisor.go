@@ -273,17 +273,30 @@ func (s *Supervisor) launch(ctx context.Context, ref pod.Ref, a assignment) {
 	}
 	s.wg.Go(func() {
 		for !s.attend(ctx, w) {
-			select {
-			case <-ctx.Done():
+			if !rest(ctx, panicPause) {
 				return
-			case <-time.After(panicPause):
 			}
 		}
-		select {
-		case s.ended <- ref.UID:
-		case <-ctx.Done():
-		}
+		s.tellEnd(ctx, ref.UID)
 	})
+}
+
+// tellEnd tells the loop that a worker has ended.
+func (s *Supervisor) tellEnd(ctx context.Context, uid types.UID) {
+	select {
+	case s.ended <- uid:
+	case <-ctx.Done():
+	}
+}
+
+// rest waits; false when ctx ended.
+func rest(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // attend runs the worker; false when it panicked and has to be rebuilt, which

@@ -39,11 +39,11 @@ type worker struct {
 	ref     pod.Ref
 	deps    *Deps
 	log     *zap.Logger
-	mailbox chan assignment
+	mailbox chan *assignment
 	hints   chan pod.Hint
 	news    chan struct{}
 	given   chan string
-	results chan result
+	results chan *result
 	view    atomic.Pointer[pod.View]
 	// superseded ends the view that readers have now.
 	superseded chan struct{}
@@ -56,11 +56,11 @@ func newWorker(ref pod.Ref, deps *Deps, first assignment) *worker {
 		ref:     ref,
 		deps:    deps,
 		log:     deps.Log.With(zap.String("pod", ref.String()), zap.String("uid", string(ref.UID))),
-		mailbox: make(chan assignment, 1),
+		mailbox: make(chan *assignment, 1),
 		hints:   make(chan pod.Hint, 1),
 		news:    make(chan struct{}, 1),
 		given:   make(chan string, 1),
-		results: make(chan result),
+		results: make(chan *result),
 		current: first,
 	}
 }
@@ -71,7 +71,7 @@ func (w *worker) assign(a assignment) {
 	case <-w.mailbox:
 	default:
 	}
-	w.mailbox <- a
+	w.mailbox <- &a
 }
 
 // hint asks the worker to look at its pod. Hints coalesce. Only the supervisor
@@ -109,17 +109,28 @@ func (w *worker) nudge() {
 // run drives the pod until nothing of it is left or ctx ends. It never leaves
 // an operation behind: the next worker for the pod would race it.
 func (w *worker) run(ctx context.Context) {
-	s := newState(w.current, time.Now())
-	s.Actuated = w.deps.Allocations.Actuated(w.ref.UID)
-	defer w.drain(s)
-	defer w.unwatch(s)
-	defer s.traceLeft()
+	s := w.begin()
+	defer w.leave(s)
 	for {
 		wake, done := w.step(ctx, s)
 		if done || !w.wait(ctx, s, wake) {
 			return
 		}
 	}
+}
+
+// begin is what is known before anything was looked at.
+func (w *worker) begin() *state {
+	s := newState(w.current, time.Now())
+	s.Actuated = w.deps.Allocations.Actuated(w.ref.UID)
+	return s
+}
+
+// leave ends what goes on beside the worker.
+func (w *worker) leave(s *state) {
+	defer w.drain(s)
+	defer w.unwatch(s)
+	s.traceLeft()
 }
 
 // step decides on what is known and begins what is due. It returns when to decide
@@ -172,18 +183,15 @@ func (w *worker) wait(ctx context.Context, s *state, wake time.Time) bool {
 		defer t.Stop()
 		timer = t.C
 	}
+	// The stack of a goroutine that waits here is most of what a quiet pod takes beside
+	// its object: what is done on news has its own frames.
 	select {
 	case <-ctx.Done():
 		return false
 	case a := <-w.mailbox:
-		w.current = a
-		s.accept(a)
-		w.follow(s)
+		w.accept(s, a)
 	case h := <-w.hints:
-		if !s.foreseen(h) {
-			s.note("hint: " + h.Why)
-			s.stale = true
-		}
+		s.heed(h)
 	case <-w.news:
 		s.note("hint: a probe came to another verdict")
 	case why := <-w.given:
@@ -193,6 +201,13 @@ func (w *worker) wait(ctx context.Context, s *state, wake time.Time) bool {
 	case <-timer:
 	}
 	return true
+}
+
+// accept takes over what the supervisor wants now.
+func (w *worker) accept(s *state, a *assignment) {
+	w.current = *a
+	s.accept(*a)
+	w.follow(s)
 }
 
 // observe asks the runtime. What it cannot answer stays as it was last known,
@@ -246,7 +261,7 @@ func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Acti
 	ctx, span := w.traceAction(ctx, s, a)
 	go func() {
 		defer cancel()
-		r := result{op: op}
+		r := &result{op: op}
 		defer func() { w.results <- r }()
 		defer func() { traceEnd(span, r.err) }()
 		defer func() {
@@ -272,7 +287,7 @@ func (w *worker) probe(s *state, in *pod.Input) {
 }
 
 // settle takes in the result of an operation.
-func (w *worker) settle(s *state, r result) {
+func (w *worker) settle(s *state, r *result) {
 	took := time.Since(r.op.Since)
 	if h := w.deps.Hooks.Operation; h != nil {
 		h(s.spec.Pod, r.op.action, took, r.err)

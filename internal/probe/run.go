@@ -83,12 +83,13 @@ func (p *Prober) run(ctx context.Context, r run) {
 	a, err := p.ask(ctx, r)
 	took := time.Since(r.begin)
 	if verdict, changed, ok := p.count(ctx, r.item, a, err); ok {
+		// Whoever waits for the verdict comes before whoever reads about it.
+		if changed && p.deps.Changed != nil {
+			p.deps.Changed(r.pod.UID)
+		}
 		p.tell(r, a, err, took)
 		if changed {
 			p.log.Info("a probe has a new verdict", append(r.fields(), zap.Bool("success", verdict == pod.VerdictSuccess))...)
-			if p.deps.Changed != nil {
-				p.deps.Changed(r.pod.UID)
-			}
 		}
 	}
 	p.reschedule(ctx, r.item, time.Now())

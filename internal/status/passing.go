@@ -61,19 +61,54 @@ func (w *Writer) takeTurns() {
 	}
 }
 
-// passing reports whether all that changes for the entry's pod is a step on its way
-// up or down. Everything else is sent at once.
-func passing(e *entry) bool {
+// urgency is how soon a status has to be told.
+type urgency int
+
+const (
+	atOnce urgency = iota
+	// shortly is for what is likely to be overtaken before it is [overtaken] old.
+	shortly
+	// inTurn is for steps on the way up or down.
+	inTurn
+)
+
+// urgencyOf tells how soon what changes for the entry's pod is to be sent.
+func urgencyOf(e *entry) urgency {
 	if e.finished {
-		return false
+		return atOnce
 	}
 	// Whoever routes to a pod leaves it when it is marked for deletion.
 	if e.pod.DeletionTimestamp != nil {
-		return true
+		return inTurn
 	}
 	was, is := lasting(&e.base), lasting(&e.status)
-	return was.phase == is.phase && was.reason == is.reason && was.message == is.message &&
-		maps.Equal(was.conditions, is.conditions) && maps.Equal(was.containers, is.containers)
+	switch {
+	case was.reason != is.reason || was.message != is.message ||
+		!maps.Equal(was.conditions, is.conditions) || !maps.Equal(was.containers, is.containers):
+		return atOnce
+	case was.phase == is.phase:
+		return inTurn
+	case was.phase == corev1.PodPending && is.phase == corev1.PodRunning && probedAtOnce(e.pod, &e.status):
+		return shortly
+	}
+	return atOnce
+}
+
+// probedAtOnce reports whether all containers of a pod run and are asked at their start
+// whether they are ready: the answers of most come before the API server could be told.
+func probedAtOnce(p *corev1.Pod, s *corev1.PodStatus) bool {
+	for i := range p.Spec.Containers {
+		c := &p.Spec.Containers[i]
+		if c.ReadinessProbe == nil || c.ReadinessProbe.InitialDelaySeconds > 0 || c.StartupProbe != nil {
+			return false
+		}
+	}
+	for i := range s.ContainerStatuses {
+		if s.ContainerStatuses[i].State.Running == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // telling is the part of a status that somebody may wait for.

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,50 @@ func TestATurnThatIsNotTakenIsGivenBack(t *testing.T) {
 			t.Errorf("a pod has to wait for longer than %s behind pods that were told of", overtaken)
 		}
 	})
+}
+
+// probed gives each container of a pod a readiness probe.
+func probed(p *corev1.Pod, delay int32) *corev1.Pod {
+	p.Spec.Containers = []corev1.Container{{Name: "a", ReadinessProbe: &corev1.Probe{InitialDelaySeconds: delay}}}
+	return p
+}
+
+func unprobed(p *corev1.Pod) *corev1.Pod {
+	p.Spec.Containers = []corev1.Container{{Name: "a"}}
+	return p
+}
+
+func TestWhoIsAskedAtItsStartIsToldOfWhenItHasAnswered(t *testing.T) {
+	running := with(corev1.PodRunning, running(), false, corev1.PodReadyToStartContainers, corev1.PodInitialized)
+	for name, c := range map[string]struct {
+		pod     *corev1.Pod
+		answers time.Duration
+		want    []int // requests at once, when it has answered, and in all
+	}{
+		"it answers":        {probed(newPod("a"), 0), overtaken / 2, []int{0, 1, 1}},
+		"it takes its time": {probed(newPod("a"), 0), 2 * overtaken, []int{0, 2, 2}},
+		"it is asked later": {probed(newPod("a"), 1), overtaken / 2, []int{1, 2, 2}},
+		"nobody asks":       {unprobed(newPod("a")), overtaken / 2, []int{1, 2, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.pod.Status = up()[1]
+			s := newServer(c.pod)
+			run(t, s, func(t *testing.T, w *Writer) {
+				var got []int
+				w.Publish(s.pod("a"), running, false)
+				synctest.Wait()
+				got = append(got, len(s.requests()))
+				pass(c.answers)
+				w.Publish(s.pod("a"), up()[2], false)
+				synctest.Wait()
+				got = append(got, len(s.requests()))
+				pass(time.Hour)
+				if got = append(got, len(s.requests())); !slices.Equal(got, c.want) {
+					t.Errorf("requests %v, want %v", got, c.want)
+				}
+			})
+		})
+	}
 }
 
 func TestTroubleIsToldAtOnce(t *testing.T) {

@@ -98,7 +98,8 @@ func (w *Writer) Publish(p *corev1.Pod, status corev1.PodStatus, finished bool) 
 		e = &entry{}
 		w.entries[p.UID] = e
 	}
-	if e.version == "" || newer(p.ResourceVersion, e.version) {
+	// Of the same version the object's is taken, too: it is in memory anyway.
+	if e.version == "" || e.version == p.ResourceVersion || newer(p.ResourceVersion, e.version) {
 		e.base, e.version = p.Status, p.ResourceVersion
 	}
 	e.pod, e.status, e.finished = p, status, e.finished || finished
@@ -108,11 +109,14 @@ func (w *Writer) Publish(p *corev1.Pod, status corev1.PodStatus, finished bool) 
 	if e.since.IsZero() {
 		e.since = time.Now()
 	}
-	if passing(e) {
+	switch urgencyOf(e) {
+	case inTurn:
 		w.lineUp(e)
-		return
+	case shortly:
+		w.queue.AddAfter(p.UID, overtaken)
+	default:
+		w.queue.Add(p.UID)
 	}
-	w.queue.Add(p.UID)
 }
 
 // Forget drops what is still to be sent of a pod: its object is gone.

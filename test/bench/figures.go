@@ -29,9 +29,9 @@ const (
 // What nobody can be faster than, in milliseconds: what the runtime makes without an
 // agent, the others on the agents' beds. They are no figures.
 const (
-	floorTold = "the runtime alone: container ended to its event"
-	floorMade = "the runtime alone: container made and started"
-	floorAPI  = "the API alone: patch sent to event seen"
+	floorTold  = "the runtime alone: container ended to its event"
+	floorAgain = "the runtime alone: container ended to another made and started"
+	floorAPI   = "the API alone: patch sent to event seen"
 )
 
 // Of the pods that start at once, when each was Ready and gone, in milliseconds since
@@ -69,7 +69,7 @@ func figures() []figure {
 		{Name: figCreated, Unit: "ms", Target: 0.45, OverFloor: 60},
 		{Name: figDeleted, Unit: "ms", Target: 0.20, OverFloor: 100},
 		{Name: figExit, Unit: "ms", Target: 0.06, Tail: 0.08, OverFloor: 15, Parts: []string{floorTold, floorAPI}},
-		{Name: figAgain, Unit: "ms", Target: 0.20, OverFloor: 25, Parts: []string{floorTold, floorMade, floorAPI}},
+		{Name: figAgain, Unit: "ms", Target: 0.20, OverFloor: 25, Parts: []string{floorAgain, floorAPI}},
 		{Name: figFlip, Unit: "ms", Target: 0.20, OverFloor: 4, Parts: []string{floorAPI}},
 		{Name: figFollow, Unit: "ms", Tail: 0.004},
 		{Name: figAllReady, Unit: "ms", Target: 0.50},

@@ -42,11 +42,80 @@ func floor(t *testing.T, s *site) {
 		must(t, "removing a pod without an agent", b.remove(t.Context(), p))
 		if i >= livesWarm {
 			s.add(figCreated, millisOf(up))
-			s.add(floorMade, millisOf(p.took))
 			s.add(figDeleted, millisOf(down))
 		}
 	}
+	b.restarts(t, s)
 	b.crowd(t, s)
+}
+
+// restarting is a container of a pod that is made once more when it has ended.
+type restarting struct {
+	*ending
+	of      barePod
+	sandbox *runtimeapi.PodSandboxConfig
+	config  *runtimeapi.ContainerConfig
+}
+
+// restarts measures how soon after its end a container can run again: the runtime is
+// still clearing away the old one when it is asked for the new. As on the agents' beds
+// several are in a pod, for the runtime reads all of a pod for each event.
+func (b *bare) restarts(t *testing.T, s *site) {
+	t.Helper()
+	dir, told := hostDir(t, s.Bed, "exits"), watchRuntime(t, s.Bed)
+	const doing = "restarting a container without an agent"
+	var all []restarting
+	for len(all) < livesWarm+livesCounted {
+		pod, err := b.restartingPod(t, fmt.Sprintf("again-%d", len(all)), dir)
+		must(t, doing, err)
+		all = append(all, pod...)
+	}
+	for i, r := range all {
+		settle(t, s)
+		ended := told.expect(r.name())
+		must(t, doing, r.tell())
+		_, err := receive(t.Context(), ended)
+		must(t, doing, err)
+		r.config.Metadata.Attempt = 1
+		_, err = b.add(t.Context(), r.of.sandbox, r.sandbox, r.config)
+		runs := time.Now()
+		must(t, doing, err)
+		at, err := r.at()
+		must(t, doing, err)
+		if i >= livesWarm {
+			s.add(floorAgain, millisOf(runs.Sub(at)))
+		}
+	}
+	for i := 0; i < len(all); i += exitContainers {
+		must(t, "removing a pod without an agent", b.remove(t.Context(), all[i].of))
+	}
+}
+
+// restartingPod makes a pod of as many containers as those of the agents' beds have.
+func (b *bare) restartingPod(t *testing.T, pod, dir string) (all []restarting, err error) {
+	t.Helper()
+	p, sandbox := barePod{}, b.sandbox(pod)
+	for i := range exitContainers {
+		r := restarting{sandbox: sandbox, ending: &ending{pod: pod, container: string(rune('a' + i)), dir: dir}}
+		r.open(t)
+		if r.config, err = b.container(pod); err != nil {
+			return nil, err
+		}
+		r.config.Metadata.Name, r.config.LogPath = r.container, r.container+".log"
+		r.config.Command = []string{"sh", "-c", r.script(0)}
+		r.config.Mounts = append(r.config.Mounts, &runtimeapi.Mount{HostPath: dir, ContainerPath: "/x"})
+		if i == 0 {
+			p, err = b.run(t.Context(), sandbox, r.config)
+		} else {
+			_, err = b.add(t.Context(), p.sandbox, sandbox, r.config)
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.of = p
+		all = append(all, r)
+	}
+	return all, nil
 }
 
 // idleAlone measures what the runtime takes of the processors for pods that no
@@ -62,35 +131,38 @@ func (s *site) idleAlone(t *testing.T) {
 	s.add(figIdleCRI, millicores(after-before, time.Since(began)))
 }
 
-// barePod is a pod of one container, and how long that took to be made and started.
-type barePod struct {
-	sandbox, container string
-	took               time.Duration
-}
+// barePod is a pod of one container.
+type barePod struct{ sandbox, container string }
 
 func (b *bare) start(ctx context.Context, name string) (barePod, error) {
-	var p barePod
-	sandbox := b.sandbox(name)
 	config, err := b.container(name)
 	if err != nil {
-		return p, err
+		return barePod{}, err
 	}
+	return b.run(ctx, b.sandbox(name), config)
+}
+
+// run makes and starts a pod of one container.
+func (b *bare) run(ctx context.Context, sandbox *runtimeapi.PodSandboxConfig, config *runtimeapi.ContainerConfig) (p barePod, err error) {
 	made, err := b.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: sandbox})
 	if err != nil {
-		return p, fmt.Errorf("run sandbox %s: %w", name, err)
+		return p, fmt.Errorf("run sandbox %s: %w", sandbox.GetMetadata().GetName(), err)
 	}
 	p.sandbox = made.GetPodSandboxId()
-	began := time.Now()
-	container, err := b.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: p.sandbox, SandboxConfig: sandbox, Config: config})
+	p.container, err = b.add(ctx, p.sandbox, sandbox, config)
+	return p, err
+}
+
+// add makes and starts a container.
+func (b *bare) add(ctx context.Context, id string, sandbox *runtimeapi.PodSandboxConfig, config *runtimeapi.ContainerConfig) (string, error) {
+	made, err := b.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: id, SandboxConfig: sandbox, Config: config})
 	if err != nil {
-		return p, fmt.Errorf("create the container of %s: %w", name, err)
+		return "", fmt.Errorf("create the container of %s: %w", sandbox.GetMetadata().GetName(), err)
 	}
-	p.container = container.GetContainerId()
-	if _, err := b.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: p.container}); err != nil {
-		return p, fmt.Errorf("start the container of %s: %w", name, err)
+	if _, err := b.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: made.GetContainerId()}); err != nil {
+		return "", fmt.Errorf("start the container of %s: %w", sandbox.GetMetadata().GetName(), err)
 	}
-	p.took = time.Since(began)
-	return p, nil
+	return made.GetContainerId(), nil
 }
 
 // sandbox has what agents ask for, as far as it takes the runtime's time: to load the

@@ -17,6 +17,8 @@ import (
 type stops struct {
 	mu sync.Mutex
 	at map[string]time.Time
+	// awaited are told, once.
+	awaited map[string]chan time.Time
 }
 
 func watchRuntime(t *testing.T, b *bed.Bed) *stops {
@@ -25,7 +27,7 @@ func watchRuntime(t *testing.T, b *bed.Bed) *stops {
 	must(t, "connecting to the runtime", err)
 	stream, err := runtimeapi.NewRuntimeServiceClient(conn).GetContainerEvents(t.Context(), &runtimeapi.GetEventsRequest{})
 	must(t, "listening to the runtime", err)
-	s := &stops{at: map[string]time.Time{}}
+	s := &stops{at: map[string]time.Time{}, awaited: map[string]chan time.Time{}}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -56,6 +58,9 @@ func (s *stops) put(ev *runtimeapi.ContainerEventResponse, at time.Time) {
 		s.mu.Lock()
 		if _, known := s.at[name]; !known {
 			s.at[name] = at
+			if c := s.awaited[name]; c != nil {
+				c <- at
+			}
 		}
 		s.mu.Unlock()
 	}
@@ -66,4 +71,13 @@ func (s *stops) of(name string) (time.Time, bool) {
 	defer s.mu.Unlock()
 	at, ok := s.at[name]
 	return at, ok
+}
+
+// expect is told when a container that runs now has stopped.
+func (s *stops) expect(name string) <-chan time.Time {
+	c := make(chan time.Time, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.awaited[name] = c
+	return c
 }
