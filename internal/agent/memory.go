@@ -14,32 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How much the heap may grow between two collections, in hundredths of what is live.
-// With 100 pods 9 MiB are live: to collect early keeps a third of the agent's memory
-// from ever being used, and costs a millicore or two while nothing happens.
+// gcPercent is how much the heap may grow between two collections, in hundredths of
+// what is live. With 100 pods 9 MiB are live: to collect early keeps a third of the
+// agent's memory from ever being used.
+const gcPercent = 20
+
+// Two collections that are less than busyBelow apart tell that the agent is busy, none
+// for calmAfter that it no longer is.
 const (
-	gcCalm = 20
-	gcBusy = 20
-	// busyBelow and calmAbove are the times between two collections which tell.
 	busyBelow = time.Second
-	calmAbove = 5 * time.Second
+	calmAfter = 5 * time.Second
 )
 
 // giveBackAfter is the shortest time between two times that memory is given back: who
 // asks for all figures of the node every 15 seconds makes the agent busy as often.
 const giveBackAfter = time.Minute
 
-// pace is how much the heap may grow now, and what has been since.
+// pace is what has been since the start.
 type pace struct {
-	percent     int
 	last        time.Time // when the last collection was
 	givenBack   time.Time
 	worthGiving bool // it was busy since
 }
 
-// paceCollector sets how much the heap may grow, after each collection, until ctx
-// ends, and gives back what was needed by the start, and by whatever else kept the
-// agent busy, when that is over. Nothing of that is done when GOGC is set.
+// paceCollector sets how much the heap may grow, and until ctx ends gives back what was
+// needed by the start, and by whatever else kept the agent busy, when that is over.
+// Nothing of that is done when GOGC is set.
 func paceCollector(ctx context.Context, log *zap.Logger) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -51,14 +51,13 @@ func paceCollector(ctx context.Context, log *zap.Logger) {
 		default:
 		}
 	})
-	p := pace{percent: gcBusy, last: time.Now(), worthGiving: true}
-	debug.SetGCPercent(p.percent)
+	p := pace{last: time.Now(), worthGiving: true}
+	debug.SetGCPercent(gcPercent)
 	for {
 		var calm <-chan time.Time
 		if p.worthGiving {
 			calm = time.After(p.calmIn(time.Now()))
 		}
-		before := p.percent
 		select {
 		case <-ctx.Done():
 			return
@@ -67,9 +66,6 @@ func paceCollector(ctx context.Context, log *zap.Logger) {
 		case <-calm:
 			giveBack(log)
 			p.gaveBack(time.Now())
-		}
-		if p.percent != before {
-			debug.SetGCPercent(p.percent)
 		}
 	}
 }
@@ -80,32 +76,18 @@ func (p *pace) collected(now time.Time) {
 	if now.Sub(p.givenBack) < busyBelow {
 		return
 	}
-	p.percent = gcPercent(p.percent, now.Sub(p.last))
+	p.worthGiving = p.worthGiving || now.Sub(p.last) < busyBelow
 	p.last = now
-	p.worthGiving = p.worthGiving || p.percent == gcBusy
 }
 
 // calmIn is how long after now it is time to give back memory if nothing is collected
 // until then: a heap that has grown while it was busy may not be for minutes.
 func (p *pace) calmIn(now time.Time) time.Duration {
-	return max(calmAbove-now.Sub(p.last), giveBackAfter-now.Sub(p.givenBack), 0)
+	return max(calmAfter-now.Sub(p.last), giveBackAfter-now.Sub(p.givenBack), 0)
 }
 
 // gaveBack takes in that memory was given back now, which begins with a collection.
-func (p *pace) gaveBack(now time.Time) {
-	*p = pace{percent: gcCalm, last: now, givenBack: now}
-}
-
-// gcPercent is what to go on with when a collection came so long after the one before.
-func gcPercent(now int, since time.Duration) int {
-	switch {
-	case since < busyBelow:
-		return gcBusy
-	case since > calmAbove:
-		return gcCalm
-	}
-	return now
-}
+func (p *pace) gaveBack(now time.Time) { *p = pace{last: now, givenBack: now} }
 
 // afterCollections calls f after collections until ctx ends, one call at a time: not
 // after one that ends before the call for the last.

@@ -2,7 +2,10 @@ package lifecycle
 
 import (
 	"context"
+	"sync"
 	"time"
+
+	"nodeagent.dev/nodeagent/internal/pod"
 )
 
 const (
@@ -11,29 +14,85 @@ const (
 	// the runtime has to do meanwhile: where many pods end at once it would take a
 	// third of the processors from those that have not ended.
 	removals = 2
-	// removalWaits bounds how long a removal waits for a place: what hangs holds
-	// nobody up for longer.
-	removalWaits = 10 * time.Second
+	// removalWaits bounds how long a removal gives way: what hangs, and a node that
+	// is never calm, hold it up for no longer.
+	removalWaits = 20 * time.Second
 )
 
-// unhurried removes few sandboxes at a time.
+// unhurried removes few sandboxes at a time, and gives way to those that are made or
+// stopped.
 type unhurried struct {
 	Sandboxes
 	places chan struct{}
+
+	mu sync.Mutex
+	// hurried counts the sandboxes that are being made or stopped; calm, if not nil,
+	// is closed when there are none.
+	hurried int
+	calm    chan struct{}
 }
 
-func newUnhurried(s Sandboxes) unhurried { return unhurried{s, make(chan struct{}, removals)} }
+func newUnhurried(s Sandboxes) *unhurried {
+	return &unhurried{Sandboxes: s, places: make(chan struct{}, removals)}
+}
 
-// RemoveSandbox waits for a place.
-func (u unhurried) RemoveSandbox(ctx context.Context, id string) error {
-	patience := time.NewTimer(removalWaits)
-	defer patience.Stop()
+// CreateSandbox goes before every removal.
+func (u *unhurried) CreateSandbox(ctx context.Context, req pod.SandboxRequest) (string, error) {
+	defer u.hurry()()
+	return u.Sandboxes.CreateSandbox(ctx, req)
+}
+
+// StopSandbox goes before every removal.
+func (u *unhurried) StopSandbox(ctx context.Context, id string) error {
+	defer u.hurry()()
+	return u.Sandboxes.StopSandbox(ctx, id)
+}
+
+// RemoveSandbox waits for a place and for a moment in which nobody is in a hurry.
+func (u *unhurried) RemoveSandbox(ctx context.Context, id string) error {
+	patience, cancel := context.WithTimeout(ctx, removalWaits)
+	defer cancel()
 	select {
 	case u.places <- struct{}{}:
 		defer func() { <-u.places }()
-	case <-patience.C:
-	case <-ctx.Done():
+		u.awaitCalm(patience)
+	case <-patience.Done():
+	}
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return u.Sandboxes.RemoveSandbox(ctx, id)
+}
+
+// hurry notes that somebody is in a hurry until done is called.
+func (u *unhurried) hurry() (done func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.hurried++
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.hurried--; u.hurried == 0 && u.calm != nil {
+			close(u.calm)
+			u.calm = nil
+		}
+	}
+}
+
+// awaitCalm waits until nobody is in a hurry, or ctx ends.
+func (u *unhurried) awaitCalm(ctx context.Context) {
+	u.mu.Lock()
+	if u.hurried == 0 {
+		u.mu.Unlock()
+		return
+	}
+	if u.calm == nil {
+		u.calm = make(chan struct{})
+	}
+	calm := u.calm
+	u.mu.Unlock()
+	select {
+	case <-calm:
+	case <-ctx.Done():
+	}
 }

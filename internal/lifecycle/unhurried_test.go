@@ -9,11 +9,17 @@ import (
 	"time"
 )
 
-// hanging is a runtime that removes no sandbox until it is told to.
+// hanging is a runtime that removes and stops no sandbox until it is told to.
 type hanging struct {
 	Sandboxes
 	asked  chan string
 	answer chan struct{}
+	stop   chan struct{}
+}
+
+func (h hanging) StopSandbox(context.Context, string) error {
+	<-h.stop
+	return nil
 }
 
 func (h hanging) RemoveSandbox(ctx context.Context, id string) error {
@@ -55,6 +61,45 @@ func TestUnhurried(t *testing.T) {
 		for i := range all {
 			if err := <-results; err != nil && !errors.Is(err, context.Canceled) || i == 0 && err != nil {
 				t.Errorf("result %d: %v", i, err)
+			}
+		}
+	})
+}
+
+// Nobody waits for a removal, so that it waits for those for whom somebody does.
+func TestRemovalsGiveWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := hanging{asked: make(chan string, 2), answer: make(chan struct{}), stop: make(chan struct{})}
+		u, stopped, removed := newUnhurried(h), make(chan error, 2), make(chan error, 2)
+		stop := func() { stopped <- u.StopSandbox(t.Context(), "b") }
+		remove := func() { removed <- u.RemoveSandbox(t.Context(), "a") }
+		go stop()
+		synctest.Wait()
+		go remove()
+		time.Sleep(removalWaits / 2)
+		synctest.Wait()
+		if len(h.asked) != 0 {
+			t.Error("a sandbox is removed while another is stopped")
+		}
+		h.stop <- struct{}{}
+		synctest.Wait()
+		if len(h.asked) != 1 {
+			t.Errorf("%d removals when no sandbox is stopped any more, want 1", len(h.asked))
+		}
+		go stop() // hangs
+		synctest.Wait()
+		go remove()
+		time.Sleep(removalWaits)
+		synctest.Wait()
+		if len(h.asked) != 2 {
+			t.Errorf("%d removals after %s, want 2", len(h.asked), removalWaits)
+		}
+		close(h.stop)
+		close(h.answer)
+		for range 2 {
+			if err := errors.Join(<-stopped, <-removed); err != nil {
+				t.Error(err)
 			}
 		}
 	})

@@ -15,10 +15,15 @@ import (
 // start or of an end that goes well follow each other faster than that.
 const overtaken = 250 * time.Millisecond
 
-// apart is the time between two such statuses, of whatever pods. Where many pods start
-// or end at once their steps take seconds, and to tell of each costs the API server the
-// time in which it could tell of pods that are ready.
-const apart = 100 * time.Millisecond
+// The time between two such statuses, of whatever pods, is between apart and farApart.
+// Where many pods start or end at once their steps take seconds, and to tell of each
+// costs the API server the time in which it could tell of pods that are ready. It is
+// tenfold what the last request took: the busier the server, the fewer steps.
+const (
+	apart    = 100 * time.Millisecond
+	farApart = 500 * time.Millisecond
+	tenfold  = 10
+)
 
 // turn is a place in the line of those whose status is about to be overtaken.
 type turn struct {
@@ -52,13 +57,20 @@ func (w *Writer) takeTurns() {
 		if e == nil || e.turn != first {
 			continue
 		}
-		if wait := max(first.after.Sub(now), w.lastTurn.Add(apart).Sub(now)); wait > 0 {
+		if wait := max(first.after.Sub(now), w.lastTurn.Add(w.apart).Sub(now)); wait > 0 {
 			w.clock.Reset(wait)
 			return
 		}
 		w.lastTurn = now
 		w.queue.Add(first.uid)
 	}
+}
+
+// answered takes in how long the API server took for a status.
+func (w *Writer) answered(in time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.apart = min(max(tenfold*in, apart), farApart)
 }
 
 // urgency is how soon a status has to be told.

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -110,6 +112,35 @@ func TestACrowdIsToldOfInTurn(t *testing.T) {
 			t.Errorf("a pod on its own has to wait for longer than %s", overtaken)
 		}
 	})
+}
+
+// The longer the server takes the fewer steps it is told of.
+func TestABusyServerIsToldOfFewerSteps(t *testing.T) {
+	const n, requests = 50, 10
+	for took, between := range map[time.Duration]time.Duration{0: apart, 5 * time.Millisecond: apart, 30 * time.Millisecond: 300 * time.Millisecond, time.Second: farApart} {
+		t.Run(took.String(), func(t *testing.T) {
+			var pods []*corev1.Pod
+			for i := range n {
+				pods = append(pods, newPod(fmt.Sprint(i)))
+			}
+			s := newServer(pods...)
+			run(t, s, func(t *testing.T, w *Writer) {
+				s.setRule(func(context.Context, call) error {
+					time.Sleep(took)
+					return nil
+				})
+				w.answered(took)
+				for _, p := range pods {
+					w.Publish(p, up()[0], false)
+				}
+				pass(overtaken + (requests-1)*between)
+				if got := len(s.requests()); got != requests {
+					t.Errorf("%d requests, want %d", got, requests)
+				}
+				pass(n * farApart)
+			})
+		})
+	}
 }
 
 // Those that were told of before their turn make nobody wait.

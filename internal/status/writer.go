@@ -46,9 +46,11 @@ type Writer struct {
 	// with their number.
 	outage int
 	// line is whose status may be overtaken, in the order of their turns, lastTurn when
-	// the last of them was sent, and clock goes off at the next turn.
+	// the last of them was sent, apart the time until the next may be, and clock goes
+	// off at the next turn.
 	line     []*turn
 	lastTurn time.Time
+	apart    time.Duration
 	clock    *time.Timer
 }
 
@@ -81,7 +83,7 @@ func New(pods typedcorev1.PodsGetter, took func(time.Duration), log *zap.Logger)
 		pods: pods, took: took, log: log,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[types.UID]{Name: "pod_status"}),
 
-		entries: map[types.UID]*entry{},
+		entries: map[types.UID]*entry{}, apart: apart,
 	}
 	w.clock = time.AfterFunc(overtaken, w.takeTurns)
 	return w
@@ -237,10 +239,12 @@ func (w *Writer) send(ctx context.Context, e *entry) error {
 		return fmt.Errorf("working out the status patch of pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
 	if patch != nil {
+		began := time.Now()
 		got, err := w.pods.Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 		if err != nil {
 			return fmt.Errorf("patching the status of pod %s/%s: %w", p.Namespace, p.Name, err)
 		}
+		w.answered(time.Since(began))
 		e.base, e.version = got.Status, got.ResourceVersion
 	}
 	if !e.finished || p.DeletionTimestamp == nil {

@@ -132,24 +132,38 @@ func (l *least) down(ctx context.Context, name string, bare barePod) error {
 
 // tell sends a status with what every agent says.
 func (l *least) tell(ctx context.Context, p *corev1.Pod, bare barePod, phase corev1.PodPhase, is corev1.ConditionStatus) error {
-	now, ready := metav1.Now(), is == corev1.ConditionTrue
-	st := corev1.PodStatus{Phase: phase, StartTime: &now, QOSClass: p.Status.QOSClass, HostIP: "127.0.0.1", HostIPs: []corev1.HostIP{{IP: "127.0.0.1"}}}
-	for _, c := range []corev1.PodConditionType{corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled} {
-		st.Conditions = append(st.Conditions, corev1.PodCondition{Type: c, Status: is, LastTransitionTime: now})
-	}
-	c := corev1.ContainerStatus{Name: p.Spec.Containers[0].Name, Image: bedtest.Image, ImageID: bedtest.Image, ContainerID: "containerd://" + bare.container, Ready: ready, Started: &ready}
-	if c.State.Running = &(corev1.ContainerStateRunning{StartedAt: now}); !ready {
-		c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: now, FinishedAt: now, Reason: "Completed", ContainerID: c.ContainerID}}
-	}
-	st.ContainerStatuses = []corev1.ContainerStatus{c}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": st})
+	patch, err := statusPatch(p, fullStatus(p, "containerd://"+bare.container, phase, is))
 	if err != nil {
-		return fmt.Errorf("write the status of pod %s: %w", p.Name, err)
+		return err
 	}
 	if _, err := l.client.CoreV1().Pods(namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("send the status of pod %s: %w", p.Name, err)
 	}
 	return nil
+}
+
+// statusPatch says st of a pod, and of no other of its name.
+func statusPatch(p *corev1.Pod, st *corev1.PodStatus) ([]byte, error) {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": st})
+	if err != nil {
+		return nil, fmt.Errorf("write the status of pod %s: %w", p.Name, err)
+	}
+	return patch, nil
+}
+
+// fullStatus is the status of a pod of one container that runs, or has ended.
+func fullStatus(p *corev1.Pod, container string, phase corev1.PodPhase, is corev1.ConditionStatus) *corev1.PodStatus {
+	now, ready := metav1.Now(), is == corev1.ConditionTrue
+	st := &corev1.PodStatus{Phase: phase, StartTime: &now, QOSClass: p.Status.QOSClass, HostIP: "127.0.0.1", HostIPs: []corev1.HostIP{{IP: "127.0.0.1"}}}
+	for _, c := range []corev1.PodConditionType{corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled} {
+		st.Conditions = append(st.Conditions, corev1.PodCondition{Type: c, Status: is, LastTransitionTime: now})
+	}
+	c := corev1.ContainerStatus{Name: p.Spec.Containers[0].Name, Image: bedtest.Image, ImageID: bedtest.Image, ContainerID: container, Ready: ready, Started: &ready}
+	if c.State.Running = &(corev1.ContainerStateRunning{StartedAt: now}); !ready {
+		c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: now, FinishedAt: now, Reason: "Completed", ContainerID: c.ContainerID}}
+	}
+	st.ContainerStatuses = []corev1.ContainerStatus{c}
+	return st
 }
 
 // deleteAll marks all pods for deletion with one request.

@@ -93,21 +93,35 @@ func latencies(t *testing.T, agent string, n int) map[string]spread {
 	return measured
 }
 
-// roundTrips measures what the API server and the watch take by themselves.
+// roundTrips measures what the API server and the watch take by themselves for the
+// least that an agent has to say: that a pod is ready, or is not.
 func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 	t.Helper()
 	const warm = 5
 	p := bedtest.NewPod("patched", 1, bedtest.Obeys)
 	p.Spec.SchedulerName = "nobody" // no agent has it
 	must(t, "patching", create(t.Context(), b, p))
+	p, err := b.Client().CoreV1().Pods(namespace).Get(t.Context(), p.Name, metav1.GetOptions{})
+	must(t, "patching", err)
+	tell := func(st *corev1.PodStatus) {
+		patch, err := statusPatch(p, st)
+		must(t, "patching", err)
+		_, err = b.Client().CoreV1().Pods(namespace).Patch(t.Context(), p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+		must(t, "patching", err)
+	}
+	tell(fullStatus(p, "containerd://none", corev1.PodRunning, corev1.ConditionTrue))
 	var took []time.Duration
 	for i := range warm + n {
-		value := fmt.Sprint(i)
-		seen := board.expect(p.Name, func(p *corev1.Pod) bool { return p.Annotations["test"] == value })
-		patch := []byte(`{"metadata":{"annotations":{"test":"` + value + `"}}}`)
+		want := i%2 == 1
+		is := corev1.ConditionFalse
+		if want {
+			is = corev1.ConditionTrue
+		}
+		now := metav1.Now()
+		seen := board.expect(p.Name, func(p *corev1.Pod) bool { return bedtest.Ready(p) == want })
 		sent := time.Now()
-		_, err := b.Client().CoreV1().Pods(namespace).Patch(t.Context(), p.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-		must(t, "patching", err)
+		tell(&corev1.PodStatus{Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: is, LastTransitionTime: now}, {Type: corev1.ContainersReady, Status: is, LastTransitionTime: now}}})
 		at, err := receive(t.Context(), seen)
 		must(t, "waiting for a patch", err)
 		if i >= warm {
