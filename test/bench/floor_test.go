@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -30,6 +31,7 @@ func floor(t *testing.T, s *site) {
 	must(t, "connecting to the runtime", err)
 	defer conn.Close()
 	b := &bare{runtimeapi.NewRuntimeServiceClient(conn), filepath.Join(s.Dir, "floor"), s.CgroupRoot}
+	t.Cleanup(b.unmountAll)
 	for i := range livesWarm + livesCounted {
 		began := time.Now()
 		p, err := b.start(t.Context(), fmt.Sprintf("one-%d", i))
@@ -88,12 +90,16 @@ func (b *bare) restarts(t *testing.T, s *site) {
 	}
 	for i := 0; i < len(all); i += exitContainers {
 		must(t, "removing a pod without an agent", b.remove(t.Context(), all[i].of))
+		must(t, "removing a pod without an agent", b.unmount(all[i].pod))
 	}
 }
 
 // restartingPod makes a pod of as many containers as those of the agents' beds have.
 func (b *bare) restartingPod(t *testing.T, pod, dir string) (all []restarting, err error) {
 	t.Helper()
+	if err := b.mount(pod); err != nil {
+		return nil, err
+	}
 	p, sandbox := barePod{}, b.sandbox(pod)
 	for i := range exitContainers {
 		r := restarting{sandbox: sandbox, ending: &ending{pod: pod, container: string(rune('a' + i)), dir: dir}}
@@ -132,9 +138,12 @@ func (s *site) idleAlone(t *testing.T) {
 }
 
 // barePod is a pod of one container.
-type barePod struct{ sandbox, container string }
+type barePod struct{ name, sandbox, container string }
 
 func (b *bare) start(ctx context.Context, name string) (barePod, error) {
+	if err := b.mount(name); err != nil {
+		return barePod{}, err
+	}
 	config, err := b.container(name)
 	if err != nil {
 		return barePod{}, err
@@ -142,13 +151,43 @@ func (b *bare) start(ctx context.Context, name string) (barePod, error) {
 	return b.run(ctx, b.sandbox(name), config)
 }
 
+// mount makes the file system of a pod's token, which is in memory. Who reads the
+// table of mounts, as the runtime does for each container, reads a line of it more.
+func (b *bare) mount(pod string) error {
+	dir := b.token(pod)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("make the volume of %s: %w", pod, err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		return fmt.Errorf("mount the volume of %s: %w", pod, err)
+	}
+	return nil
+}
+
+func (b *bare) unmount(pod string) error {
+	if err := unix.Unmount(b.token(pod), 0); err != nil {
+		return fmt.Errorf("unmount the volume of %s: %w", pod, err)
+	}
+	return nil
+}
+
+// unmountAll unmounts what a test that failed has left.
+func (b *bare) unmountAll() {
+	left, _ := filepath.Glob(b.token("*"))
+	for _, dir := range left {
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
+	}
+}
+
+func (b *bare) token(pod string) string { return filepath.Join(b.logs, pod, "token") }
+
 // run makes and starts a pod of one container.
 func (b *bare) run(ctx context.Context, sandbox *runtimeapi.PodSandboxConfig, config *runtimeapi.ContainerConfig) (p barePod, err error) {
 	made, err := b.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: sandbox})
 	if err != nil {
 		return p, fmt.Errorf("run sandbox %s: %w", sandbox.GetMetadata().GetName(), err)
 	}
-	p.sandbox = made.GetPodSandboxId()
+	p.name, p.sandbox = sandbox.GetMetadata().GetName(), made.GetPodSandboxId()
 	p.container, err = b.add(ctx, p.sandbox, sandbox, config)
 	return p, err
 }
@@ -192,7 +231,7 @@ func (b *bare) container(name string) (*runtimeapi.ContainerConfig, error) {
 	c := &runtimeapi.ContainerConfig{
 		Metadata: &runtimeapi.ContainerMetadata{Name: "a"}, Image: &runtimeapi.ImageSpec{Image: bedtest.Image},
 		Command: []string{"sh", "-c", bedtest.Obeys}, LogPath: "a.log",
-		Mounts: []*runtimeapi.Mount{{HostPath: dir, ContainerPath: "/var/run/secrets/kubernetes.io/serviceaccount", Readonly: true}},
+		Mounts: []*runtimeapi.Mount{{HostPath: b.token(name), ContainerPath: "/var/run/secrets/kubernetes.io/serviceaccount", Readonly: true}},
 		Linux: &runtimeapi.LinuxContainerConfig{
 			Resources: &runtimeapi.LinuxContainerResources{CpuShares: 2, OomScoreAdj: 1000},
 			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
@@ -223,7 +262,7 @@ func (b *bare) end(ctx context.Context, p barePod) error {
 	if _, err := b.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: p.sandbox}); err != nil {
 		return fmt.Errorf("stop a sandbox: %w", err)
 	}
-	return nil
+	return b.unmount(p.name)
 }
 
 func (b *bare) remove(ctx context.Context, p barePod) error {
