@@ -30,7 +30,7 @@ type job struct {
 	actuated pod.Actuation
 	address  string
 	ips      []string // of the newest sandbox
-	deps     *Deps
+	deps     *equipment
 }
 
 // outcome is what an action found out.
@@ -63,7 +63,7 @@ func (j job) do(ctx context.Context, a plan.Action) (out outcome, err error) {
 	case plan.StopSandbox:
 		err = j.deps.Sandboxes.StopSandbox(ctx, a.ID)
 	case plan.RemoveSandbox:
-		err = j.deps.Sandboxes.RemoveSandbox(ctx, a.ID)
+		err = j.removeSandbox(ctx, a)
 	case plan.StartContainer:
 		out.hookFailed, err = j.startContainer(ctx, a)
 	case plan.Resize:
@@ -114,6 +114,13 @@ func (j job) createSandbox(ctx context.Context, a plan.CreateSandbox) error {
 		j.event("", true, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", err)
 	}
 	return err
+}
+
+func (j job) removeSandbox(ctx context.Context, a plan.RemoveSandbox) error {
+	if a.Late {
+		return j.deps.Sandboxes.removeLater(ctx, a.ID)
+	}
+	return j.deps.Sandboxes.RemoveSandbox(ctx, a.ID)
 }
 
 // startContainer makes and starts an instance and runs its postStart hook. If

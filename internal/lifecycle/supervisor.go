@@ -46,6 +46,13 @@ type Deps struct {
 	Log  *zap.Logger
 }
 
+// equipment is what workers use: deps, but for sandboxes, of which few are removed at a
+// time.
+type equipment struct {
+	Deps
+	Sandboxes *unhurried
+}
+
 // OnNode is what pods have on the node beside the runtime.
 type OnNode struct {
 	Volumes Volumes
@@ -58,7 +65,7 @@ type OnNode struct {
 
 // Supervisor owns the workers. All its state belongs to the goroutine of Run.
 type Supervisor struct {
-	deps    *Deps
+	deps    *equipment
 	workers map[types.UID]*entry
 	// finished are pods of which nothing is left here while their source still
 	// names them; they are not started again.
@@ -103,9 +110,8 @@ type Inputs struct {
 
 // NewSupervisor returns a supervisor that has no pods yet.
 func NewSupervisor(deps Deps) *Supervisor {
-	deps.Sandboxes = newUnhurried(deps.Sandboxes)
 	s := &Supervisor{
-		deps:     &deps,
+		deps:     &equipment{deps, newUnhurried(deps.Sandboxes)},
 		workers:  map[types.UID]*entry{},
 		finished: map[types.UID]bool{},
 		ended:    make(chan types.UID),

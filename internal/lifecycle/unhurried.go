@@ -19,11 +19,12 @@ const (
 	removalWaits = 20 * time.Second
 )
 
-// unhurried removes few sandboxes at a time, and gives way to those that are made or
-// stopped.
+// unhurried removes few sandboxes at a time, and those that nobody waits for when no
+// other is made or stopped.
 type unhurried struct {
 	Sandboxes
-	places chan struct{}
+	// places are those of removals that go on, waiting of those that give way.
+	places, waiting chan struct{}
 
 	mu sync.Mutex
 	// hurried counts the sandboxes that are being made or stopped; calm, if not nil,
@@ -33,7 +34,7 @@ type unhurried struct {
 }
 
 func newUnhurried(s Sandboxes) *unhurried {
-	return &unhurried{Sandboxes: s, places: make(chan struct{}, removals)}
+	return &unhurried{Sandboxes: s, places: make(chan struct{}, removals), waiting: make(chan struct{}, removals)}
 }
 
 // CreateSandbox goes before every removal.
@@ -48,20 +49,32 @@ func (u *unhurried) StopSandbox(ctx context.Context, id string) error {
 	return u.Sandboxes.StopSandbox(ctx, id)
 }
 
-// RemoveSandbox waits for a place and for a moment in which nobody is in a hurry.
+// RemoveSandbox waits for a place.
 func (u *unhurried) RemoveSandbox(ctx context.Context, id string) error {
-	patience, cancel := context.WithTimeout(ctx, removalWaits)
-	defer cancel()
+	patience := time.NewTimer(removalWaits)
+	defer patience.Stop()
 	select {
 	case u.places <- struct{}{}:
 		defer func() { <-u.places }()
-		u.awaitCalm(patience)
-	case <-patience.Done():
-	}
-	if ctx.Err() != nil {
+	case <-patience.C:
+	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	return u.Sandboxes.RemoveSandbox(ctx, id)
+}
+
+// removeLater waits until it is calm, and then for a place. Few wait for the former at
+// a time, and they keep no place from others meanwhile.
+func (u *unhurried) removeLater(ctx context.Context, id string) error {
+	patience, cancel := context.WithTimeout(ctx, removalWaits)
+	defer cancel()
+	select {
+	case u.waiting <- struct{}{}:
+		defer func() { <-u.waiting }()
+		u.awaitCalm(patience)
+	case <-patience.Done():
+	}
+	return u.RemoveSandbox(ctx, id)
 }
 
 // hurry notes that somebody is in a hurry until done is called.

@@ -66,39 +66,47 @@ func TestUnhurried(t *testing.T) {
 	})
 }
 
-// Nobody waits for a removal, so that it waits for those for whom somebody does.
+// Nobody waits for most removals, so that they wait for those for whom somebody does.
 func TestRemovalsGiveWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := hanging{asked: make(chan string, 2), answer: make(chan struct{}), stop: make(chan struct{})}
-		u, stopped, removed := newUnhurried(h), make(chan error, 2), make(chan error, 2)
-		stop := func() { stopped <- u.StopSandbox(t.Context(), "b") }
-		remove := func() { removed <- u.RemoveSandbox(t.Context(), "a") }
+		h := hanging{asked: make(chan string, 5), answer: make(chan struct{}), stop: make(chan struct{})}
+		u, results := newUnhurried(h), make(chan error, 7)
+		stop := func() { results <- u.StopSandbox(t.Context(), "b") }
+		later := func() { results <- u.removeLater(t.Context(), "a") }
+		asked := func(want int, when string) {
+			t.Helper()
+			synctest.Wait()
+			if len(h.asked) != want {
+				t.Errorf("%d removals %s, want %d", len(h.asked), when, want)
+			}
+		}
 		go stop()
 		synctest.Wait()
-		go remove()
+		for range removals + 1 {
+			go later()
+		}
 		time.Sleep(removalWaits / 2)
-		synctest.Wait()
-		if len(h.asked) != 0 {
-			t.Error("a sandbox is removed while another is stopped")
-		}
+		asked(0, "while a sandbox is stopped")
+		go func() { results <- u.RemoveSandbox(t.Context(), "static") }()
+		asked(1, "when somebody waits for one")
+		h.answer <- struct{}{}
 		h.stop <- struct{}{}
-		synctest.Wait()
-		if len(h.asked) != 1 {
-			t.Errorf("%d removals when no sandbox is stopped any more, want 1", len(h.asked))
+		asked(1+removals, "when it is calm")
+		for range removals {
+			h.answer <- struct{}{}
 		}
+		asked(1+removals+1, "when some have been removed")
+		h.answer <- struct{}{}
 		go stop() // hangs
 		synctest.Wait()
-		go remove()
+		go later()
 		time.Sleep(removalWaits)
-		synctest.Wait()
-		if len(h.asked) != 2 {
-			t.Errorf("%d removals after %s, want 2", len(h.asked), removalWaits)
-		}
+		asked(1+removals+2, "after having given way for long")
 		close(h.stop)
 		close(h.answer)
-		for range 2 {
-			if err := errors.Join(<-stopped, <-removed); err != nil {
+		for range cap(results) {
+			if err := <-results; err != nil {
 				t.Error(err)
 			}
 		}

@@ -37,7 +37,7 @@ type assignment struct {
 // the supervisor reaches it, view is how readers do.
 type worker struct {
 	ref     pod.Ref
-	deps    *Deps
+	deps    *equipment
 	log     *zap.Logger
 	mailbox chan *assignment
 	hints   chan pod.Hint
@@ -51,7 +51,7 @@ type worker struct {
 	current assignment
 }
 
-func newWorker(ref pod.Ref, deps *Deps, first assignment) *worker {
+func newWorker(ref pod.Ref, deps *equipment, first assignment) *worker {
 	return &worker{
 		ref:     ref,
 		deps:    deps,

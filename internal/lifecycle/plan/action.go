@@ -41,7 +41,11 @@ type CreateSandbox struct{ Attempt uint32 }
 type StopSandbox struct{ ID string }
 
 // RemoveSandbox removes a stopped sandbox with its dead containers.
-type RemoveSandbox struct{ ID string }
+type RemoveSandbox struct {
+	ID string
+	// Late: nobody waits for it.
+	Late bool
+}
 
 // StartContainer makes a container instance and starts it, or only starts the
 // one named by Created, which an earlier agent made and did not live to start.

@@ -169,7 +169,8 @@ func takeDown(in *pod.Input, p *Plan, remove bool) {
 	if len(in.Observed.Sandboxes) > 0 {
 		// The runtime removes a sandbox's containers with it.
 		s := in.Observed.Sandboxes[len(in.Observed.Sandboxes)-1]
-		p.do(in, RemoveSandbox{ID: s.ID}, "the pod is deleted")
+		// For the end of a static pod, or of one that nobody knows, the next of its name waits.
+		p.do(in, RemoveSandbox{ID: s.ID, Late: p.Released && !in.Spec.Static()}, "the pod is deleted")
 		return
 	}
 	for i := range in.Observed.Containers {
