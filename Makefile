@@ -164,7 +164,7 @@ bench-docs: ## Put what bench and bench-scale measured (OUT=DIR) into docs/perfo
 
 .PHONY: bench-scale
 bench-scale: ROUNDS = 1
-bench-scale: prepare ## Both agents with 10 to 1,000 pods on a fake runtime, and how they grow (SIZES=10,110, ROUNDS=1, OUT=DIR); 50 minutes (root)
+bench-scale: prepare ## Both agents with 10 to 1,000 pods on a fake runtime, and how they grow (SIZES=10,110, ROUNDS=1, OUT=DIR); half an hour (root)
 	@$(GO) test -tags e2e -count=1 -timeout 300m -run '^TestScale$$' -v ./test/bench -args -compare -rounds=$(ROUNDS) $(if $(SIZES),-sizes='$(SIZES)') $(if $(OUT),-out='$(abspath $(OUT))')
 
 .PHONY: latency
