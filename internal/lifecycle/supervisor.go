@@ -279,7 +279,7 @@ func (s *Supervisor) launch(ctx context.Context, ref pod.Ref, a assignment) {
 	}
 	s.wg.Go(func() {
 		for !s.attend(ctx, w) {
-			if !rest(ctx, panicPause) {
+			if !pause(ctx, panicPause) {
 				return
 			}
 		}
@@ -295,8 +295,8 @@ func (s *Supervisor) tellEnd(ctx context.Context, uid types.UID) {
 	}
 }
 
-// rest waits; false when ctx ended.
-func rest(ctx context.Context, d time.Duration) bool {
+// pause waits; false when ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false

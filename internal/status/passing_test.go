@@ -170,14 +170,10 @@ func TestATurnThatIsNotTakenIsGivenBack(t *testing.T) {
 	})
 }
 
-// probed gives each container of a pod a readiness probe.
-func probed(p *corev1.Pod, delay int32) *corev1.Pod {
-	p.Spec.Containers = []corev1.Container{{Name: "a", ReadinessProbe: &corev1.Probe{InitialDelaySeconds: delay}}}
-	return p
-}
-
-func unprobed(p *corev1.Pod) *corev1.Pod {
-	p.Spec.Containers = []corev1.Container{{Name: "a"}}
+// probed returns a pod of one container with that readiness probe, or with none.
+func probed(probe *corev1.Probe) *corev1.Pod {
+	p := newPod("a")
+	p.Spec.Containers = []corev1.Container{{Name: "a", ReadinessProbe: probe}}
 	return p
 }
 
@@ -188,10 +184,10 @@ func TestWhoIsAskedAtItsStartIsToldOfWhenItHasAnswered(t *testing.T) {
 		answers time.Duration
 		want    []int // requests at once, when it has answered, and in all
 	}{
-		"it answers":        {probed(newPod("a"), 0), overtaken / 2, []int{0, 1, 1}},
-		"it takes its time": {probed(newPod("a"), 0), 2 * overtaken, []int{0, 2, 2}},
-		"it is asked later": {probed(newPod("a"), 1), overtaken / 2, []int{1, 2, 2}},
-		"nobody asks":       {unprobed(newPod("a")), overtaken / 2, []int{1, 2, 2}},
+		"it answers":        {probed(&corev1.Probe{}), overtaken / 2, []int{0, 1, 1}},
+		"it takes its time": {probed(&corev1.Probe{}), 2 * overtaken, []int{0, 2, 2}},
+		"it is asked later": {probed(&corev1.Probe{InitialDelaySeconds: 1}), overtaken / 2, []int{1, 2, 2}},
+		"nobody asks":       {probed(nil), overtaken / 2, []int{1, 2, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.pod.Status = up()[1]

@@ -132,23 +132,19 @@ func (l *least) down(ctx context.Context, name string, bare barePod) error {
 
 // tell sends a status with what every agent says.
 func (l *least) tell(ctx context.Context, p *corev1.Pod, bare barePod, phase corev1.PodPhase, is corev1.ConditionStatus) error {
-	patch, err := statusPatch(p, fullStatus(p, "containerd://"+bare.container, phase, is))
+	return sendStatus(ctx, l.client, p, fullStatus(p, "containerd://"+bare.container, phase, is))
+}
+
+// sendStatus says st of a pod, and of no other of its name.
+func sendStatus(ctx context.Context, client kubernetes.Interface, p *corev1.Pod, st *corev1.PodStatus) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": st})
 	if err != nil {
-		return err
+		return fmt.Errorf("write the status of pod %s: %w", p.Name, err)
 	}
-	if _, err := l.client.CoreV1().Pods(namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+	if _, err := client.CoreV1().Pods(namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("send the status of pod %s: %w", p.Name, err)
 	}
 	return nil
-}
-
-// statusPatch says st of a pod, and of no other of its name.
-func statusPatch(p *corev1.Pod, st *corev1.PodStatus) ([]byte, error) {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": st})
-	if err != nil {
-		return nil, fmt.Errorf("write the status of pod %s: %w", p.Name, err)
-	}
-	return patch, nil
 }
 
 // fullStatus is the status of a pod of one container that runs, or has ended.

@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -103,13 +102,7 @@ func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 	must(t, "patching", create(t.Context(), b, p))
 	p, err := b.Client().CoreV1().Pods(namespace).Get(t.Context(), p.Name, metav1.GetOptions{})
 	must(t, "patching", err)
-	tell := func(st *corev1.PodStatus) {
-		patch, err := statusPatch(p, st)
-		must(t, "patching", err)
-		_, err = b.Client().CoreV1().Pods(namespace).Patch(t.Context(), p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-		must(t, "patching", err)
-	}
-	tell(fullStatus(p, "containerd://none", corev1.PodRunning, corev1.ConditionTrue))
+	must(t, "patching", sendStatus(t.Context(), b.Client(), p, fullStatus(p, "containerd://none", corev1.PodRunning, corev1.ConditionTrue)))
 	var took []time.Duration
 	for i := range warm + n {
 		want := i%2 == 1
@@ -120,8 +113,8 @@ func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 		now := metav1.Now()
 		seen := board.expect(p.Name, func(p *corev1.Pod) bool { return bedtest.Ready(p) == want })
 		sent := time.Now()
-		tell(&corev1.PodStatus{Conditions: []corev1.PodCondition{
-			{Type: corev1.PodReady, Status: is, LastTransitionTime: now}, {Type: corev1.ContainersReady, Status: is, LastTransitionTime: now}}})
+		must(t, "patching", sendStatus(t.Context(), b.Client(), p, &corev1.PodStatus{Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: is, LastTransitionTime: now}, {Type: corev1.ContainersReady, Status: is, LastTransitionTime: now}}}))
 		at, err := receive(t.Context(), seen)
 		must(t, "waiting for a patch", err)
 		if i >= warm {

@@ -2,7 +2,11 @@ package plan_test
 
 import (
 	"fmt"
+	"slices"
+	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"nodeagent.dev/nodeagent/internal/lifecycle/plan"
 	"nodeagent.dev/nodeagent/internal/pod"
@@ -55,4 +59,33 @@ func (w *world) abort(name string) {
 			State: pod.ContainerAborted, CreatedAt: w.in.Now, FinishedAt: w.in.Now, ExitCode: 128, Reason: "StartError"})
 	}
 	w.forget()
+}
+
+// Only a removal that nobody waits for may come late: the next static pod of the same
+// name begins after it, and what is left of a failure may be its cause.
+func TestRemovalsThatMayComeLate(t *testing.T) {
+	all := pod.Removed{Volumes: true, Cgroup: true, Logs: true}
+	failed := map[pod.Work]pod.Attempt{{Target: pod.TargetVolumes, Verb: plan.RemoveVolumes{}.Verb()}: {Count: 1}}
+	for name, c := range map[string]struct {
+		source   pod.SourceName
+		removed  pod.Removed
+		attempts map[pod.Work]pod.Attempt
+		late     bool
+	}{
+		"of the API server":           {pod.SourceAPI, all, nil, true},
+		"static":                      {pod.SourceFile, all, nil, false},
+		"unknown":                     {"", all, nil, false},
+		"volumes cannot be taken off": {pod.SourceAPI, pod.Removed{Cgroup: true, Logs: true}, failed, false},
+	} {
+		now := time.Unix(1000, 0)
+		in := &pod.Input{
+			Now: now, Spec: pod.Spec{Pod: &corev1.Pod{}, Source: c.source}, Stop: &pod.Stop{Deadline: now, Delete: true},
+			Removed: c.removed, Attempts: c.attempts,
+			Observed: pod.Observation{At: now, Sandboxes: []pod.Sandbox{{ID: "s"}}},
+		}
+		p, want := plan.Next(in), plan.RemoveSandbox{ID: "s", Late: c.late}
+		if !slices.Contains(p.Actions, plan.Action(want)) {
+			t.Errorf("%s: %+v, want %+v among them", name, p.Actions, want)
+		}
+	}
 }
