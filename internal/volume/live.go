@@ -86,7 +86,7 @@ func (m *Manager) Changed(uids []types.UID) {
 func (m *Manager) Follow(p *corev1.Pod) {
 	m.live.mu.Lock()
 	known := m.live.pods[p.UID]
-	same := known == nil || known.pod.Generation == p.Generation &&
+	same := known == nil || sameSpec(known.pod, p) &&
 		maps.Equal(known.pod.Labels, p.Labels) && maps.Equal(known.pod.Annotations, p.Annotations)
 	if known != nil {
 		known.pod = p
@@ -95,6 +95,16 @@ func (m *Manager) Follow(p *corev1.Pod) {
 	if !same {
 		m.live.mark(p.UID, "")
 	}
+}
+
+// sameSpec reports whether a pod's spec is what it was. To mark an object for deletion
+// makes a generation of its own.
+func sameSpec(was, is *corev1.Pod) bool {
+	generation := was.Generation
+	if was.DeletionTimestamp == nil && is.DeletionTimestamp != nil && generation > 0 {
+		generation++
+	}
+	return generation == is.Generation
 }
 
 // follow notes that a volume has been mounted, and is to be updated at due.

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/internal/pod"
@@ -117,6 +118,29 @@ func TestLiveVolumesFollowTheirPod(t *testing.T) {
 		if len(m.live.pods) != 0 || len(m.live.stale) != 0 {
 			t.Errorf("still known: %v, %v", m.live.pods, m.live.stale)
 		}
+	})
+}
+
+// To mark a pod's object for deletion makes a generation, and changes no volume.
+func TestTheEndOfAPodChangesNoVolume(t *testing.T) {
+	follow(t, func(t *testing.T, m *Manager, plugin *mirror, _ *told) {
+		of := func(generation int64, deleted bool) *corev1.Pod {
+			p := labelled("u", "a")
+			p.Generation = generation
+			if deleted {
+				p.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+			}
+			return p
+		}
+		m.Follow(of(1, false))
+		plugin.want(t, "a a")
+		m.Follow(of(2, true))
+		plugin.want(t, "a a")
+		m.Follow(of(3, true))
+		plugin.want(t, "a a a")
+		m.Follow(of(3, false))
+		m.Follow(of(5, true)) // a spec in between was not seen
+		plugin.want(t, "a a a a")
 	})
 }
 
