@@ -71,8 +71,14 @@ func (m *Manager) Reduce(ctx context.Context, ref pod.Ref) error {
 func (m *Manager) remove(ctx context.Context, n name) error {
 	path := n.path(m.cfg.Driver)
 	dirs, err := m.host.existing(path)
-	if err != nil || len(dirs) == 0 {
+	if err != nil {
 		return err
+	}
+	if m.cfg.Driver != Systemd { // of a pod that ended well nothing is left in there
+		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return unix.Rmdir(dir) == nil })
+	}
+	if len(dirs) == 0 {
+		return nil
 	}
 	if err := kill(ctx, dirs); err != nil {
 		return err
