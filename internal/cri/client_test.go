@@ -290,8 +290,8 @@ func TestEvents(t *testing.T) {
 			t.Errorf("first %+v", h)
 		}
 		synctest.Wait()
-		r.sandbox()
-		if h := <-got; h != (pod.Hint{UID: "uid-p", Why: "container created", Made: true, At: time.Unix(0, time.Now().UnixNano())}) {
+		id := r.sandbox()
+		if h := <-got; h != (pod.Hint{UID: "uid-p", Why: "container created", What: pod.Made, ID: id, At: time.Unix(0, time.Now().UnixNano())}) {
 			t.Errorf("got %+v", h)
 		}
 		cancel()

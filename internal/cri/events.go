@@ -45,7 +45,7 @@ func (c *Client) Events(ctx context.Context, f func(pod.Hint)) error {
 		}
 		at := time.Unix(0, ev.GetCreatedAt())
 		c.cfg.Event(time.Since(at))
-		f(pod.Hint{UID: uidOf(ev), Why: whyOf(ev), Made: makes(ev), At: at})
+		f(pod.Hint{UID: uidOf(ev), Why: whyOf(ev), What: whatOf(ev), ID: ev.GetContainerId(), At: at})
 	}
 }
 
@@ -56,10 +56,17 @@ func (c *Client) streamError(err error) error {
 	return fmt.Errorf("stream container events: %w", c.explain(err))
 }
 
-// makes reports whether an event says that something is there or runs that did not.
-func makes(ev *runtimeapi.ContainerEventResponse) bool {
-	t := ev.GetContainerEventType()
-	return t == runtimeapi.ContainerEventType_CONTAINER_CREATED_EVENT || t == runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT
+// whatOf is what an event tells of.
+func whatOf(ev *runtimeapi.ContainerEventResponse) pod.Happening {
+	switch ev.GetContainerEventType() {
+	case runtimeapi.ContainerEventType_CONTAINER_CREATED_EVENT, runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT:
+		return pod.Made
+	case runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT:
+		return pod.Ended
+	case runtimeapi.ContainerEventType_CONTAINER_DELETED_EVENT:
+		return pod.Vanished
+	}
+	return pod.Anything
 }
 
 // uidOf finds the pod of an event; empty when it does not say.

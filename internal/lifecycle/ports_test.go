@@ -256,6 +256,9 @@ func (w sink) Publish(p *corev1.Pod, st corev1.PodStatus, finished bool) {
 	defer w.mu.Unlock()
 	w.statuses[p.UID] = append(w.statuses[p.UID], st)
 	w.finished[p.UID] = w.finished[p.UID] || finished
+	if finished {
+		w.handed[p.UID]++
+	}
 }
 
 // Forget implements StatusSink.

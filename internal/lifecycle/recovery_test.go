@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,7 +141,7 @@ func TestHintsCoalesce(t *testing.T) {
 func TestEventsOfWhatTheWorkerMakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		made := func(why string) { w.hints <- pod.Hint{UID: "p", Why: why, Made: true, At: time.Now()} }
+		made := func(why string) { w.hints <- pod.Hint{UID: "p", Why: why, What: pod.Made, At: time.Now()} }
 		w.setRule(func(_ context.Context, verb, _ string) error {
 			if verb == "CreateSandbox" || verb == "StartContainer" {
 				made("created")
@@ -159,8 +161,8 @@ func TestEventsOfWhatTheWorkerMakes(t *testing.T) {
 			hint  pod.Hint
 			looks int
 		}{
-			{pod.Hint{UID: "p", Made: true, At: started}, 0},
-			{pod.Hint{UID: "p", Made: true, At: time.Now()}, 1},
+			{pod.Hint{UID: "p", What: pod.Made, At: started}, 0},
+			{pod.Hint{UID: "p", What: pod.Made, At: time.Now()}, 1},
 			{pod.Hint{UID: "p", At: started}, 1},
 		} {
 			before := len(w.called("Observe"))
@@ -169,6 +171,74 @@ func TestEventsOfWhatTheWorkerMakes(t *testing.T) {
 			if n := len(w.called("Observe")) - before; n != c.looks {
 				t.Errorf("%d looks after hint %d, want %d", n, i, c.looks)
 			}
+		}
+	})
+}
+
+// What the worker ends itself it looks at once: a container when it has been stopped, a
+// sandbox as soon as it has ended, whose network may be there for a while.
+func TestEventsOfWhatTheWorkerEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := newPod("p", "a")
+		w.want(p)
+		pass(time.Minute)
+		looks := map[string]int{}
+		w.setRule(func(_ context.Context, verb, whom string) error {
+			before, what := len(w.called("Observe")), pod.Ended
+			id, _, _ := strings.Cut(whom, " ")
+			switch verb {
+			case "StopContainer":
+				w.exit(id, 0)
+			case "StopSandbox":
+				w.mu.Lock()
+				w.sandboxes[id].it.Ready = false
+				w.mu.Unlock()
+			case "RemoveSandbox":
+				what = pod.Vanished
+			default:
+				return nil
+			}
+			w.hints <- pod.Hint{UID: "p", What: what, ID: id, At: time.Now()}
+			time.Sleep(time.Millisecond) // for the worker to take it
+			looks[verb] = len(w.called("Observe")) - before
+			return nil
+		})
+		before := len(w.called("Observe"))
+		w.want(deleted(p, 30))
+		pass(time.Minute)
+		if want := map[string]int{"StopContainer": 0, "StopSandbox": 1, "RemoveSandbox": 0}; !maps.Equal(looks, want) {
+			t.Errorf("looks while things end are %v, want %v", looks, want)
+		}
+		if n := len(w.called("Observe")) - before; n != 3 || len(w.sup.Views()) != 0 {
+			t.Errorf("%d looks, want 3: after the container, the sandbox and its removal; left %+v", n, w.sup.Views())
+		}
+		if n := w.handed["p"]; n != 1 {
+			t.Errorf("the end of the object was asked for %d times", n)
+		}
+	})
+}
+
+// The end of a container that nobody stops is seen while another one is being stopped.
+func TestAContainerThatEndsBesideOneThatIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := newPod("p", "a", "b")
+		w.want(p)
+		pass(time.Minute)
+		w.setRule(func(ctx context.Context, verb, _ string) error {
+			if verb == "StopContainer" {
+				return hang(ctx)
+			}
+			return nil
+		})
+		w.want(deleted(p, 30))
+		pass(time.Second)
+		before := len(w.called("Observe"))
+		w.hints <- pod.Hint{UID: "p", What: pod.Ended, ID: "somebody else's", At: time.Now()}
+		pass(time.Second)
+		if n := len(w.called("Observe")) - before; n != 1 {
+			t.Errorf("%d looks", n)
 		}
 	})
 }
@@ -188,7 +258,7 @@ func TestAContainerIsSeenWhileItsHookRuns(t *testing.T) {
 		w.want(p)
 		pass(time.Minute)
 		before := len(w.called("Observe"))
-		w.hints <- pod.Hint{UID: "p", Why: "started", Made: true, At: time.Now()}
+		w.hints <- pod.Hint{UID: "p", Why: "started", What: pod.Made, At: time.Now()}
 		pass(time.Second)
 		if n := len(w.called("Observe")) - before; n != 1 {
 			t.Errorf("%d looks", n)
@@ -198,8 +268,12 @@ func TestAContainerIsSeenWhileItsHookRuns(t *testing.T) {
 
 // Of hints that wait together the one that must be followed is followed.
 func TestHintsOfWhatEndedPrevail(t *testing.T) {
-	ended, made, later := pod.Hint{Why: "ended"}, pod.Hint{Made: true, At: time.Unix(1, 0)}, pod.Hint{Made: true, At: time.Unix(2, 0)}
-	for _, c := range [][3]pod.Hint{{ended, made, ended}, {made, ended, ended}, {made, later, later}} {
+	ended, made, later := pod.Hint{What: pod.Ended, ID: "a"}, pod.Hint{What: pod.Made, At: time.Unix(1, 0)}, pod.Hint{What: pod.Made, At: time.Unix(2, 0)}
+	other, relisted := pod.Hint{What: pod.Ended, ID: "b"}, pod.Hint{Why: "relist"}
+	for _, c := range [][3]pod.Hint{
+		{ended, made, ended}, {made, ended, ended}, {made, later, later},
+		{ended, ended, ended}, {ended, other, {}}, {ended, relisted, {}}, {relisted, ended, relisted},
+	} {
 		if got := c[0].Merge(c[1]); got != c[2] {
 			t.Errorf("%+v and %+v are %+v", c[0], c[1], got)
 		}

@@ -47,8 +47,9 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 	if h := w.deps.Hooks.Reported; h != nil {
 		h(s.spec, &before, &s.prior, s.seen)
 	}
-	if !s.gone && !s.spec.Static() { // a static pod's mirror is another object
+	if !s.gone && !s.spec.Static() && !s.closed { // a static pod's mirror is another object
 		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done || p.Released)
+		s.closed = (p.Done || p.Released) && s.spec.Pod.DeletionTimestamp != nil
 	}
 	if !s.wasReady && ready(&s.prior) {
 		s.wasReady = true

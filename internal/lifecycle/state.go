@@ -92,6 +92,7 @@ type story struct {
 	phases   []pod.Phase
 	wasReady bool
 	told     map[plan.Note]bool
+	closed   bool // the last status was handed over, and its object is to go after it
 	probed   bool // some probe was asked for
 	// start is the span of the pod's start while it lasts.
 	start trace.Span
@@ -266,7 +267,11 @@ func (s *state) apply(r *result) {
 			s.Actuated = s.Actuated.With(c.Container.Name, r.outcome.actuated.Containers[c.Container.Name])
 		}
 		s.Actuated.Pod, s.resized, s.stale = r.outcome.actuated.Pod, true, true
-	case plan.CreateSandbox, plan.StopSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.StopContainer, plan.RemoveContainer:
+	case plan.StopContainer:
+		s.stale = r.err != nil || !s.showsEnded(a.ID)
+	case plan.StopSandbox:
+		s.stale = r.err != nil || !s.showsEnded(a.ID)
+	case plan.CreateSandbox, plan.RemoveSandbox, plan.RunPreStop, plan.RemoveContainer:
 		s.stale = true
 	}
 }
@@ -288,35 +293,6 @@ func (s *state) forgive() {
 		if latest := s.observed.Latest(name); latest != nil && latest.State == pod.ContainerRunning && !s.instances[latest.ID].HookFailed {
 			delete(s.attempts, work)
 		}
-	}
-}
-
-// foreseen reports whether a hint tells of something that is known, or will be asked
-// for when an operation ends that has made it. While a postStart hook runs others
-// may want the container.
-func (s *state) foreseen(h pod.Hint) bool {
-	if !h.Made {
-		return false
-	}
-	for _, op := range s.ops {
-		switch a := op.action.(type) {
-		case plan.CreateSandbox:
-			return true
-		case plan.StartContainer:
-			if a.Container.Lifecycle == nil || a.Container.Lifecycle.PostStart == nil {
-				return true
-			}
-		default:
-		}
-	}
-	return !s.stale && !h.At.After(s.looked)
-}
-
-// heed takes in that somebody says that the pod has changed.
-func (s *state) heed(h pod.Hint) {
-	if !s.foreseen(h) {
-		s.note("hint: " + h.Why)
-		s.stale = true
 	}
 }
 

@@ -17,6 +17,9 @@ const (
 	// removalWaits bounds how long a removal gives way: what hangs, and a node that
 	// is never calm, hold it up for no longer.
 	removalWaits = 20 * time.Second
+	// breath is how long somebody whose sandbox was made or stopped is still in a hurry:
+	// what is left to do for a pod then takes less, if no removal is in the way.
+	breath = time.Second
 )
 
 // unhurried removes few sandboxes at a time, and those that nobody waits for when no
@@ -27,8 +30,8 @@ type unhurried struct {
 	places, waiting chan struct{}
 
 	mu sync.Mutex
-	// hurried counts the sandboxes that are being made or stopped; calm, if not nil,
-	// is closed when there are none.
+	// hurried counts the sandboxes that are being made or stopped, or were a breath
+	// ago; calm, if not nil, is closed when there are none.
 	hurried int
 	calm    chan struct{}
 }
@@ -77,18 +80,21 @@ func (u *unhurried) removeLater(ctx context.Context, id string) error {
 	return u.RemoveSandbox(ctx, id)
 }
 
-// hurry notes that somebody is in a hurry until done is called.
+// hurry notes that somebody is in a hurry until a breath after done is called.
 func (u *unhurried) hurry() (done func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.hurried++
-	return func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		if u.hurried--; u.hurried == 0 && u.calm != nil {
-			close(u.calm)
-			u.calm = nil
-		}
+	return func() { time.AfterFunc(breath, u.relax) }
+}
+
+// relax notes that somebody no longer is in a hurry.
+func (u *unhurried) relax() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.hurried--; u.hurried == 0 && u.calm != nil {
+		close(u.calm)
+		u.calm = nil
 	}
 }
 

@@ -92,6 +92,8 @@ func TestRemovalsGiveWay(t *testing.T) {
 		asked(1, "when somebody waits for one")
 		h.answer <- struct{}{}
 		h.stop <- struct{}{}
+		asked(1, "when it was stopped just now")
+		time.Sleep(breath)
 		asked(1+removals, "when it is calm")
 		for range removals {
 			h.answer <- struct{}{}

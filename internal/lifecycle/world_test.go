@@ -44,6 +44,7 @@ type world struct {
 	calls      []call
 	statuses   map[types.UID][]corev1.PodStatus
 	finished   map[types.UID]bool
+	handed     map[types.UID]int // how often the end of a pod's object was asked for
 	panics     int
 	// allocated and actuated are what pods may have and what they were given; limit
 	// is how many pods the node takes, 0 all.
@@ -71,7 +72,7 @@ func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 		t: t, desired: make(chan pod.Desired), hints: make(chan pod.Hint), listings: make(chan []pod.Listing),
 		verdicts: make(chan types.UID), probes: map[types.UID][]pod.ProbeTarget{}, verdict: map[pod.ProbeKey]pod.Verdict{},
 		ended: make(chan struct{}), sandboxes: map[string]*owned[pod.Sandbox]{}, containers: map[string]*owned[pod.Container]{},
-		statuses: map[types.UID][]corev1.PodStatus{}, finished: map[types.UID]bool{},
+		statuses: map[types.UID][]corev1.PodStatus{}, finished: map[types.UID]bool{}, handed: map[types.UID]int{},
 		allocated: map[types.UID]*corev1.Pod{}, actuated: map[types.UID]pod.Actuation{},
 	}
 	deps := Deps{

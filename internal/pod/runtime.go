@@ -26,17 +26,36 @@ type Hint struct {
 	// Given: something that the pod is made of has changed at the API server. The
 	// runtime knows nothing of that; what failed for want of it can be tried again.
 	Given bool
-	// Made: all that happened is that something was made or started, the last of it
-	// at At, by the runtime's clock. Who has asked for that will look anyway.
-	Made bool
+	// What is all that happened, if it is known: to the container or sandbox ID, at At
+	// by the runtime's clock. Who has asked for that will look anyway.
+	What Happening
+	ID   string
 	At   time.Time
 }
+
+// Happening is what an event of the runtime tells of.
+type Happening int
+
+// What may have happened.
+const (
+	// Anything may have.
+	Anything Happening = iota
+	// Made: something was made or started.
+	Made
+	// Ended: something ended, and is still there.
+	Ended
+	// Vanished: something is there no more.
+	Vanished
+)
 
 // Merge returns what is left to say when the other hint of the pod comes before
 // anybody has taken this one.
 func (h Hint) Merge(later Hint) Hint {
-	if h.Made {
+	switch {
+	case h.What == Made || h.What == later.What && h.ID == later.ID:
 		return later
+	case later.What != Made:
+		h.What, h.ID = Anything, ""
 	}
 	return h
 }
