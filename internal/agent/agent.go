@@ -231,8 +231,7 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	for _, run := range []func(context.Context) error{have.objects.Run, have.certificates.Run, have.volumes.Run, rotator.Run} {
 		group.Go(func() error { return run(ctx) })
 	}
-	verdicts := make(chan types.UID)
-	prober := p.newProber(ctx, recorder, verdicts)
+	prober := p.newProber(recorder)
 	deps.Probes = prober
 	group.Go(func() error { return prober.Run(ctx) })
 	if p.api.main == nil {
@@ -248,22 +247,17 @@ func (p *parts) core(ctx context.Context, n *node.Registrar, recorder *events.Re
 	group.Go(func() error { return p.runSources(ctx, desired) })
 	group.Go(func() error { return relister.Run(ctx, hints, listings) })
 	group.Go(func() error {
-		return sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, Verdicts: verdicts, NodeChanged: changes(ctx, n)})
+		return sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, NodeChanged: changes(ctx, n)})
 	})
 	return group.Wait()
 }
 
-// newProber returns what runs the probes of containers. It names the pods whose
-// verdicts change, until ctx ends.
-func (p *parts) newProber(ctx context.Context, recorder *events.Recorder, verdicts chan<- types.UID) *probe.Prober {
+// newProber returns what runs the probes of containers. Only the supervisor's workers
+// ask for any.
+func (p *parts) newProber(recorder *events.Recorder) *probe.Prober {
 	return probe.New(probe.Config{Version: kubernetesMinor(p.version)}, probe.Deps{
 		Exec: p.runtime, Events: recorder, Log: p.log.Named("probe"), Observe: p.metrics.Probes.Observe,
-		Changed: func(uid types.UID) {
-			select {
-			case verdicts <- uid:
-			case <-ctx.Done():
-			}
-		},
+		Changed: func(uid types.UID) { p.sup.Load().Nudge(uid) },
 	})
 }
 

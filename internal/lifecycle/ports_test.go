@@ -74,7 +74,7 @@ func (w *world) answer(uid types.UID, kind pod.ProbeKind, v pod.Verdict) {
 		}
 	}
 	w.mu.Unlock()
-	w.verdicts <- uid
+	w.sup.Nudge(uid)
 }
 
 // probed names the kinds of probes that are watched for a pod.

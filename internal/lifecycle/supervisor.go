@@ -102,8 +102,6 @@ type Inputs struct {
 	Desired  <-chan pod.Desired
 	Hints    <-chan pod.Hint
 	Listings <-chan []pod.Listing
-	// Verdicts names pods one of whose probes came to another verdict.
-	Verdicts <-chan types.UID
 	// NodeChanged asks every worker to look again: the network became ready.
 	NodeChanged <-chan struct{}
 }
@@ -143,10 +141,6 @@ func (s *Supervisor) Run(ctx context.Context, in Inputs) error {
 			if e := s.workers[h.UID]; e != nil {
 				e.look(h)
 			}
-		case uid := <-in.Verdicts:
-			if e := s.workers[uid]; e != nil {
-				e.nudge()
-			}
 		case <-in.NodeChanged:
 			for _, e := range s.workers {
 				e.hint(pod.Hint{Why: "the node changed"})
@@ -180,6 +174,14 @@ func (s *Supervisor) View(uid types.UID) *pod.View {
 		return w.view.Load()
 	}
 	return nil
+}
+
+// Nudge says that a probe of a pod has come to another verdict. It waits for nobody, and
+// for none of the other pods.
+func (s *Supervisor) Nudge(uid types.UID) {
+	if w := (*s.readers.Load())[uid]; w != nil {
+		w.nudge()
+	}
 }
 
 // desire replaces what is desired.

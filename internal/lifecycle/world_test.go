@@ -32,7 +32,6 @@ type world struct {
 	desired    chan pod.Desired
 	hints      chan pod.Hint
 	listings   chan []pod.Listing
-	verdicts   chan types.UID
 	probes     map[types.UID][]pod.ProbeTarget
 	verdict    map[pod.ProbeKey]pod.Verdict
 	stop       context.CancelFunc
@@ -70,7 +69,7 @@ var errNoEffect = errors.New("no effect")
 func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 	w := &world{
 		t: t, desired: make(chan pod.Desired), hints: make(chan pod.Hint), listings: make(chan []pod.Listing),
-		verdicts: make(chan types.UID), probes: map[types.UID][]pod.ProbeTarget{}, verdict: map[pod.ProbeKey]pod.Verdict{},
+		probes: map[types.UID][]pod.ProbeTarget{}, verdict: map[pod.ProbeKey]pod.Verdict{},
 		ended: make(chan struct{}), sandboxes: map[string]*owned[pod.Sandbox]{}, containers: map[string]*owned[pod.Container]{},
 		statuses: map[types.UID][]corev1.PodStatus{}, finished: map[types.UID]bool{}, handed: map[types.UID]int{},
 		allocated: map[types.UID]*corev1.Pod{}, actuated: map[types.UID]pod.Actuation{},
@@ -90,7 +89,7 @@ func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 	w.stop = cancel
 	go func() {
 		defer close(w.ended)
-		if err := w.sup.Run(ctx, Inputs{Desired: w.desired, Hints: w.hints, Listings: w.listings, Verdicts: w.verdicts}); err != nil {
+		if err := w.sup.Run(ctx, Inputs{Desired: w.desired, Hints: w.hints, Listings: w.listings}); err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	}()

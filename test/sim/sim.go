@@ -61,14 +61,11 @@ func (s *Sim) Start(crash int, after bool) error {
 func (s *Sim) run(ctx context.Context, client *cri.Client) {
 	g := s.gate
 	exec := gatedExec{g, client, &hooks{runs: map[string]int{}, api: s.API}}
-	verdicts := make(chan types.UID)
-	prober := probe.New(probe.Config{Version: "1.37"}, probe.Deps{Exec: exec, Events: noEvents{}, Log: zap.NewNop(), Changed: func(uid types.UID) {
-		select {
-		case verdicts <- uid:
-		case <-ctx.Done():
-		}
-	}})
-	sup := lifecycle.NewSupervisor(lifecycle.Deps{
+	prober := probe.New(probe.Config{Version: "1.37"}, probe.Deps{
+		Exec: exec, Events: noEvents{}, Log: zap.NewNop(),
+		Changed: func(uid types.UID) { s.sup.Nudge(uid) },
+	})
+	s.sup = lifecycle.NewSupervisor(lifecycle.Deps{
 		Handlers: hook.New(exec, hook.Deps{Version: "v1.37.1"}), Probes: prober, Givens: noGivens{}, Allocations: allRoom{},
 		Observer: client, Sandboxes: gatedSandboxes{g, client}, Containers: gatedContainers{g, client, s.Runtime, s.API},
 		Images: gatedImages{g},
@@ -77,7 +74,6 @@ func (s *Sim) run(ctx context.Context, client *cri.Client) {
 		Node: func() pod.Node { return pod.Node{Name: "n", HostIPs: []string{"192.0.2.1"}, RuntimeName: "fake"} },
 		Log:  zap.NewNop(),
 	})
-	s.sup = sup
 	hints, listings := make(chan pod.Hint, 16), make(chan []pod.Listing, 1)
 	desired := s.API.watch(ctx)
 	var wg sync.WaitGroup
@@ -85,7 +81,7 @@ func (s *Sim) run(ctx context.Context, client *cri.Client) {
 		_ = pleg.New(pleg.Config{Relist: client.ListAll, Events: client.Events}, zap.NewNop()).Run(ctx, hints, listings)
 	})
 	wg.Go(func() {
-		_ = sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings, Verdicts: verdicts})
+		_ = s.sup.Run(ctx, lifecycle.Inputs{Desired: desired, Hints: hints, Listings: listings})
 	})
 	wg.Go(func() {
 		_ = prober.Run(ctx)
