@@ -93,16 +93,19 @@ func latencies(t *testing.T, agent string, n int) map[string]spread {
 }
 
 // roundTrips measures what the API server and the watch take by themselves for the
-// least that an agent has to say: that a pod is ready, or is not.
+// least that an agent has to say: that a pod and its container are ready, or are not.
+// They are asked as often as the answers of probes change: a request that comes right
+// after another takes less than one that finds everybody idle.
 func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 	t.Helper()
-	const warm = 5
+	const warm, every = 5, time.Second / flipPods
 	p := bedtest.NewPod("patched", 1, bedtest.Obeys)
 	p.Spec.SchedulerName = "nobody" // no agent has it
 	must(t, "patching", create(t.Context(), b, p))
 	p, err := b.Client().CoreV1().Pods(namespace).Get(t.Context(), p.Name, metav1.GetOptions{})
 	must(t, "patching", err)
-	must(t, "patching", sendStatus(t.Context(), b.Client(), p, fullStatus(p, "containerd://none", corev1.PodRunning, corev1.ConditionTrue)))
+	full := fullStatus(p, "containerd://none", corev1.PodRunning, corev1.ConditionTrue)
+	must(t, "patching", sendStatus(t.Context(), b.Client(), p, full))
 	var took []time.Duration
 	for i := range warm + n {
 		want := i%2 == 1
@@ -111,10 +114,13 @@ func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 			is = corev1.ConditionTrue
 		}
 		now := metav1.Now()
+		full.ContainerStatuses[0].Ready = want
+		least := &corev1.PodStatus{ContainerStatuses: full.ContainerStatuses, Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: is, LastTransitionTime: now}, {Type: corev1.ContainersReady, Status: is, LastTransitionTime: now}}}
+		pause(t.Context(), every)
 		seen := board.expect(p.Name, func(p *corev1.Pod) bool { return bedtest.Ready(p) == want })
 		sent := time.Now()
-		must(t, "patching", sendStatus(t.Context(), b.Client(), p, &corev1.PodStatus{Conditions: []corev1.PodCondition{
-			{Type: corev1.PodReady, Status: is, LastTransitionTime: now}, {Type: corev1.ContainersReady, Status: is, LastTransitionTime: now}}}))
+		must(t, "patching", sendStatus(t.Context(), b.Client(), p, least))
 		at, err := receive(t.Context(), seen)
 		must(t, "waiting for a patch", err)
 		if i >= warm {
