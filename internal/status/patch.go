@@ -3,6 +3,8 @@ package status
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -67,18 +69,51 @@ func sameConditions(a, b []corev1.PodCondition) bool {
 // patchFor returns the strategic merge patch from base to the wanted status,
 // bound to the pod's UID; nil when there is nothing to change.
 func patchFor(e *entry) ([]byte, error) {
-	if same(e) {
+	is, want := e.base, wanted(e)
+	if !leaveEqual(&is, &want) {
 		return nil, nil
 	}
-	before, err := json.Marshal(patched{Status: e.base})
+	before, err := json.Marshal(patched{Status: is})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the status the API holds: %w", err)
 	}
-	after, err := json.Marshal(patched{Metadata: identity{UID: e.pod.UID}, Status: wanted(e)})
+	after, err := json.Marshal(patched{Metadata: identity{UID: e.pod.UID}, Status: want})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the status wanted: %w", err)
 	}
 	return strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
+}
+
+// leaveEqual leaves out of two statuses what is equal in both, which is most of them and
+// would be encoded, decoded and compared for nothing. It reports whether anything is
+// left. What the statuses share with others is not changed.
+func leaveEqual(a, b *corev1.PodStatus) (differ bool) {
+	// Where a condition has to go, the list must not look as if all had to.
+	if left, right := without(a.Conditions, b.Conditions), without(b.Conditions, a.Conditions); len(left) <= len(right) {
+		a.Conditions, b.Conditions = left, right
+	}
+	left, right := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	for i := range left.NumField() {
+		if equality.Semantic.DeepEqual(left.Field(i).Interface(), right.Field(i).Interface()) {
+			left.Field(i).SetZero()
+			right.Field(i).SetZero()
+		} else {
+			differ = true
+		}
+	}
+	return differ
+}
+
+// without returns the conditions that are not among others.
+func without(all, others []corev1.PodCondition) (left []corev1.PodCondition) {
+	for i := range all {
+		if !slices.ContainsFunc(others, func(o corev1.PodCondition) bool {
+			return o.Type == all[i].Type && equality.Semantic.DeepEqual(o, all[i])
+		}) {
+			left = append(left, all[i])
+		}
+	}
+	return left
 }
 
 // patched is the part of a pod that a status patch speaks of.
