@@ -34,7 +34,7 @@ type Hint struct {
 }
 
 // Happening is what an event of the runtime tells of.
-type Happening int
+type Happening uint8
 
 // What may have happened.
 const (
