@@ -48,8 +48,9 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 		h(s.spec, &before, &s.prior, s.seen)
 	}
 	if !s.gone && !s.spec.Static() && !s.closed { // a static pod's mirror is another object
-		w.deps.Status.Publish(s.spec.Pod, s.prior, p.Done || p.Released)
-		s.closed = (p.Done || p.Released) && s.spec.Pod.DeletionTimestamp != nil
+		ended := p.Done || p.Released
+		w.deps.Status.Publish(s.spec.Pod, s.prior, ended)
+		s.closed = ended && s.spec.Pod.DeletionTimestamp != nil
 	}
 	if !s.wasReady && ready(&s.prior) {
 		s.wasReady = true
