@@ -22,44 +22,50 @@ func (s *state) foreseen(h pod.Hint) bool {
 	return false
 }
 
-// making reports whether an operation makes something that nobody wants to see before
-// it ends. While a postStart hook runs others may want the container.
-func (s *state) making() bool {
+// doing reports whether an action goes on that is as asked for.
+func (s *state) doing(is func(plan.Action) bool) bool {
 	for _, op := range s.ops {
-		switch a := op.action.(type) {
-		case plan.CreateSandbox:
+		if is(op.action) {
 			return true
-		case plan.StartContainer:
-			if a.Container.Lifecycle == nil || a.Container.Lifecycle.PostStart == nil {
-				return true
-			}
-		default:
 		}
 	}
 	return false
+}
+
+// making reports whether an operation makes something that nobody wants to see before
+// it ends. While a postStart hook runs others may want the container.
+func (s *state) making() bool {
+	return s.doing(func(a plan.Action) bool {
+		switch a := a.(type) {
+		case plan.CreateSandbox:
+			return true
+		case plan.StartContainer:
+			return a.Container.Lifecycle == nil || a.Container.Lifecycle.PostStart == nil
+		default:
+			return false
+		}
+	})
 }
 
 // ending reports whether a container is being stopped, which takes no longer than it
 // runs. Stopping a sandbox does: when it has ended its network is still there.
 func (s *state) ending(id string) bool {
-	for _, op := range s.ops {
-		if a, ok := op.action.(plan.StopContainer); ok && a.ID == id {
-			return true
-		}
-	}
-	return false
+	return s.doing(func(a plan.Action) bool {
+		stop, ok := a.(plan.StopContainer)
+		return ok && stop.ID == id
+	})
 }
 
 // removing reports whether something is being removed.
 func (s *state) removing() bool {
-	for _, op := range s.ops {
-		switch op.action.(type) {
+	return s.doing(func(a plan.Action) bool {
+		switch a.(type) {
 		case plan.RemoveSandbox, plan.RemoveContainer:
 			return true
 		default:
+			return false
 		}
-	}
-	return false
+	})
 }
 
 // showsEnded reports whether the last look showed that a container or a sandbox has
