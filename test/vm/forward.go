@@ -89,7 +89,10 @@ func (f *forwarder) Close() error {
 	err := f.listener.Close()
 	f.mu.Lock()
 	for conn := range f.open {
-		err = errors.Join(err, conn.Close())
+		// The end of one side may have closed the other meanwhile.
+		if closing := conn.Close(); !errors.Is(closing, net.ErrClosed) {
+			err = errors.Join(err, closing)
+		}
 	}
 	f.open = nil
 	f.mu.Unlock()
