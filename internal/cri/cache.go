@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"nodeagent.dev/nodeagent/internal/pod"
 )
@@ -25,6 +26,9 @@ type cache struct {
 type remembered struct {
 	sandboxes  map[string]pod.Sandbox
 	containers map[string]pod.Container
+	// end is how the last of the running containers ended, by an event that came since
+	// the pod was looked at; nil if there was none.
+	end *runtimeapi.ContainerStatus
 }
 
 func (c *cache) get(uid types.UID) remembered {
@@ -39,7 +43,10 @@ func (c *cache) put(uid types.UID, o *pod.Observation) {
 		c.forget(uid)
 		return
 	}
-	r := remembered{make(map[string]pod.Sandbox, len(o.Sandboxes)), make(map[string]pod.Container, len(o.Containers))}
+	r := remembered{
+		sandboxes:  make(map[string]pod.Sandbox, len(o.Sandboxes)),
+		containers: make(map[string]pod.Container, len(o.Containers)),
+	}
 	for _, s := range o.Sandboxes {
 		r.sandboxes[s.ID] = s
 	}
@@ -52,6 +59,16 @@ func (c *cache) put(uid types.UID, o *pod.Observation) {
 		c.pods = map[types.UID]remembered{}
 	}
 	c.pods[uid] = r
+}
+
+// end keeps how a running container of a pod has ended.
+func (c *cache) end(uid types.UID, st *runtimeapi.ContainerStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.pods[uid]; r.containers[st.GetId()].State == pod.ContainerRunning {
+		r.end = st
+		c.pods[uid] = r
+	}
 }
 
 func (c *cache) forget(uid types.UID) {

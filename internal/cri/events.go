@@ -45,7 +45,11 @@ func (c *Client) Events(ctx context.Context, f func(pod.Hint)) error {
 		}
 		at := time.Unix(0, ev.GetCreatedAt())
 		c.cfg.Event(time.Since(at))
-		f(pod.Hint{UID: uidOf(ev), Why: whyOf(ev), What: whatOf(ev), ID: ev.GetContainerId(), At: at})
+		hint := pod.Hint{UID: uidOf(ev), Why: whyOf(ev), What: whatOf(ev), ID: ev.GetContainerId(), At: at}
+		if hint.What == pod.Ended {
+			c.cache.end(hint.UID, endIn(ev))
+		}
+		f(hint)
 	}
 }
 
@@ -54,6 +58,27 @@ func (c *Client) streamError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoEvents, err)
 	}
 	return fmt.Errorf("stream container events: %w", c.explain(err))
+}
+
+// Ended returns a container as it ended by the last event of its pod, which has the
+// status with it. ok is false when no event told of that end since the last look.
+func (c *Client) Ended(uid types.UID, id string) (ended pod.Container, ok bool) {
+	known := c.cache.get(uid)
+	if known.end.GetId() != id {
+		return pod.Container{}, false
+	}
+	ended = c.lastWords(containerDetail(known.containers[id], known.end), known.end)
+	return ended, ended.State == pod.ContainerExited
+}
+
+// endIn finds the status of the container of an event, if that has ended.
+func endIn(ev *runtimeapi.ContainerEventResponse) *runtimeapi.ContainerStatus {
+	for _, st := range ev.GetContainersStatuses() {
+		if st.GetId() == ev.GetContainerId() && st.GetState() == runtimeapi.ContainerState_CONTAINER_EXITED {
+			return st
+		}
+	}
+	return nil
 }
 
 // whatOf is what an event tells of.

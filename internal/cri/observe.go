@@ -18,7 +18,8 @@ import (
 const statusCalls = 8
 
 // Observe shows one pod. It costs two lists, and a status for each object whose
-// status may have changed since the last time. What vanishes meanwhile is left
+// status may have changed since the last time, but for a container of whose end an
+// event has told. What vanishes meanwhile is left
 // out. At is the moment the runtime was asked.
 func (c *Client) Observe(ctx context.Context, ref pod.Ref) (pod.Observation, error) {
 	o := pod.Observation{At: time.Now()}
@@ -94,12 +95,16 @@ func (c *Client) detail(ctx context.Context, ref pod.Ref, o *pod.Observation) er
 	}
 	for i := range o.Containers {
 		k := &o.Containers[i]
+		told := k.State == pod.ContainerExited && known.end.GetId() == k.ID
 		var ok bool
 		if *k, ok = known.container(*k, now); ok {
 			continue
 		}
 		g.Go(func() error {
-			st, found, err := c.askContainer(ctx, k.ID)
+			st, found, err := known.end, true, error(nil)
+			if !told {
+				st, found, err = c.askContainer(ctx, k.ID)
+			}
 			*k, containerGone[i] = c.lastWords(containerDetail(*k, st), st), !found
 			return err
 		})

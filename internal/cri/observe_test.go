@@ -1,9 +1,11 @@
 package cri_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,5 +57,58 @@ func TestWhatAnEndedContainerSaid(t *testing.T) {
 			t.Errorf("read %v, want %v", read, want)
 		}
 		r.no(errors.Join(c.Close(), conn.Close()))
+	})
+}
+
+// An event of an end has the status with it: the runtime is not asked for that.
+func TestTheEndThatAnEventTellsOf(t *testing.T) {
+	bubble(t, fakecri.Config{}, func(r *rig) {
+		ctx, cancel := context.WithCancel(r.t.Context())
+		events := make(chan error)
+		go func() { events <- r.c.Events(ctx, func(pod.Hint) {}) }()
+		synctest.Wait()
+		sandbox := r.sandbox()
+		first := r.started(sandbox, 0)
+		ended := func(id string) pod.Container {
+			synctest.Wait()
+			k, ok := r.c.Ended("uid-p", id)
+			if ok != (k.State == pod.ContainerExited) {
+				t.Errorf("%t of %+v", ok, k)
+			}
+			return k
+		}
+		if k := ended(first); k.ID != "" {
+			t.Errorf("while it runs: %+v", k)
+		}
+		r.s.Kill(first, 1)
+		if k := ended(first); k.ID != "" {
+			t.Errorf("of a container that was never looked at: %+v", k)
+		}
+		r.observe()
+		second, third := r.started(sandbox, 1), r.started(sandbox, 2)
+		r.observe()
+		r.s.Kill(second, 3)
+		told := ended(second)
+		if told.ExitCode != 3 || told.Name != "c" || told.Attempt != 1 || told.SandboxID != sandbox || told.Hash == "" {
+			t.Errorf("told of %+v", told)
+		}
+		for _, other := range []string{"", first, third} {
+			if k := ended(other); k.ID != "" {
+				t.Errorf("asked for %q: %+v", other, k)
+			}
+		}
+		time.Sleep(time.Minute) // the first one's status is settled
+		var seen pod.Observation
+		if n := r.spent(func() { seen = r.observe() }); n["container_status"] != 0 {
+			t.Errorf("asked for %d statuses", n["container_status"])
+		}
+		if i := slices.IndexFunc(seen.Containers, func(k pod.Container) bool { return k.ID == second }); seen.Containers[i] != told {
+			t.Errorf("seen %+v, told of %+v", seen.Containers[i], told)
+		}
+		if k := ended(second); k.ID != "" {
+			t.Errorf("after the look: %+v", k)
+		}
+		cancel()
+		<-events
 	})
 }

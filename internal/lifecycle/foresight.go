@@ -78,8 +78,12 @@ func (s *state) showsEnded(id string) bool {
 
 // heed takes in that somebody says that the pod has changed.
 func (s *state) heed(h pod.Hint) {
-	if !s.foreseen(h) {
-		s.note("hint: " + h.Why)
-		s.stale = true
+	if s.foreseen(h) {
+		return
 	}
+	s.note("hint: " + h.Why)
+	if h.What == pod.Ended && !s.stale {
+		s.ended = h.ID
+	}
+	s.stale = true
 }

@@ -16,6 +16,9 @@ import (
 // Observer asks the runtime about one pod.
 type Observer interface {
 	Observe(ctx context.Context, ref pod.Ref) (pod.Observation, error)
+	// Ended returns a container as the runtime's event of its end shows it; ok is false
+	// when none did since the pod was looked at.
+	Ended(uid types.UID, id string) (ended pod.Container, ok bool)
 	// Forget drops what is cached of the pod.
 	Forget(uid types.UID)
 }

@@ -96,6 +96,14 @@ func (givens) Give(context.Context, *pod.ContainerRequest, []string) error { ret
 // Forget implements Givens.
 func (givens) Forget(types.UID) {}
 
+// Ended implements Observer.
+func (w *world) Ended(_ types.UID, id string) (pod.Container, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k, ok := w.told[id]
+	return k, ok
+}
+
 // Forget implements Observer.
 func (w *world) Forget(types.UID) {}
 

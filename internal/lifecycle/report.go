@@ -41,17 +41,7 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 		return
 	}
 	w.tell(s, p.Notes)
-	before := s.prior
-	s.prior = podstatus.Compute(in)
-	w.tellResize(s, before.Conditions, s.prior.Conditions)
-	if h := w.deps.Hooks.Reported; h != nil {
-		h(s.spec, &before, &s.prior, s.seen)
-	}
-	if !s.gone && !s.spec.Static() && !s.closed { // a static pod's mirror is another object
-		ended := p.Done || p.Released
-		w.deps.Status.Publish(s.spec.Pod, s.prior, ended)
-		s.closed = ended && s.spec.Pod.DeletionTimestamp != nil
-	}
+	w.publish(s, podstatus.Compute(in), p.Done || p.Released)
 	if !s.wasReady && ready(&s.prior) {
 		s.wasReady = true
 		s.traceReady()
@@ -59,6 +49,42 @@ func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 		if h := w.deps.Hooks.Ready; h != nil {
 			h(s.spec.Pod, s.now.Sub(s.seen))
 		}
+	}
+}
+
+// publish hands over what the pod's status has become, and whether it is the last one.
+func (w *worker) publish(s *state, status corev1.PodStatus, last bool) {
+	before := s.prior
+	s.prior = status
+	w.tellResize(s, before.Conditions, s.prior.Conditions)
+	if h := w.deps.Hooks.Reported; h != nil {
+		h(s.spec, &before, &s.prior, s.seen)
+	}
+	if !s.gone && !s.spec.Static() && !s.closed { // a static pod's mirror is another object
+		w.deps.Status.Publish(s.spec.Pod, s.prior, last)
+		s.closed = last && s.spec.Pod.DeletionTimestamp != nil
+	}
+}
+
+// glimpse tells that a container has ended as soon as the runtime's event says how.
+// Nothing is decided on that, nor is the pod's own end told of: the look comes next.
+func (w *worker) glimpse(s *state) {
+	id := s.ended
+	s.ended = ""
+	i := slices.IndexFunc(s.observed.Containers, func(c pod.Container) bool { return c.ID == id && c.State == pod.ContainerRunning })
+	if i < 0 || s.spec.Pod == nil {
+		return
+	}
+	ended, ok := w.deps.Observer.Ended(w.ref.UID, id)
+	if !ok {
+		return
+	}
+	s.now = time.Now()
+	in := w.input(s)
+	in.Observed.Containers = slices.Clone(in.Observed.Containers)
+	in.Observed.Containers[i] = ended
+	if status := podstatus.Compute(in); status.Phase == corev1.PodRunning {
+		w.publish(s, status, false)
 	}
 }
 

@@ -73,7 +73,10 @@ type sight struct {
 	// looked is when the look began that showed it.
 	looked time.Time
 	// stale: the runtime has to be asked again before anything is decided.
-	stale           bool
+	stale bool
+	// ended is the container of which an event has told, since the last look, that it
+	// has ended.
+	ended           string
 	observeFailures int
 	observeAgain    time.Time
 }

@@ -138,6 +138,7 @@ func (w *worker) leave(s *state) {
 func (w *worker) step(ctx context.Context, s *state) (wake time.Time, done bool) {
 	for {
 		if s.stale {
+			w.glimpse(s)
 			w.observe(ctx, s)
 		}
 		s.now = time.Now()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"nodeagent.dev/nodeagent/internal/pod"
 )
@@ -75,6 +76,63 @@ func TestACrashIsHandledWhileTheNeighboursImageIsPulled(t *testing.T) {
 		}
 		if n := len(w.called("Pull")); n != 4 { // a three times, b once
 			t.Errorf("%d pulls", n)
+		}
+	})
+}
+
+// What an event says of an end is told before the runtime is asked, and what is done
+// about it after.
+func TestAnEndIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		once := newPod("once", "a")
+		once.Spec.RestartPolicy = corev1.RestartPolicyNever
+		w.want(newPod("p", "a", "b"), once)
+		pass(time.Minute)
+		w.observing = time.Second
+		end := func(uid types.UID, name string, really, said bool) {
+			w.mu.Lock()
+			var it pod.Container
+			for _, c := range w.containers {
+				if c.uid == uid && c.it.Name == name && c.it.State == pod.ContainerRunning {
+					it = c.it
+				}
+			}
+			it.State, it.ExitCode, it.FinishedAt = pod.ContainerExited, 7, time.Now()
+			w.told = map[string]pod.Container{}
+			if said {
+				w.told[it.ID] = it
+			}
+			w.mu.Unlock()
+			if really {
+				w.exit(it.ID, 7)
+			}
+			w.hints <- pod.Hint{UID: uid, Why: "event", What: pod.Ended, ID: it.ID, At: time.Now()}
+			synctest.Wait()
+		}
+		for _, c := range []struct {
+			name         string
+			uid          types.UID
+			really, said bool
+			atOnce, then string
+		}{
+			{"an end", "p", true, true, "exited 7", "running 1"},
+			{"nothing ended", "p", false, true, "waiting CrashLoopBackOff", "running 1"},
+			{"an end without a status", "p", true, false, "running 1", "waiting CrashLoopBackOff"},
+			{"the end of the pod", "once", true, true, "exited 7", "exited 7"},
+		} {
+			starts := len(w.called("StartContainer"))
+			end(c.uid, "a", c.really, c.said)
+			if got := w.container(c.uid, "a"); got != c.atOnce {
+				t.Errorf("%s: %s before the look, want %s", c.name, got, c.atOnce)
+			}
+			if n := len(w.called("StartContainer")) - starts; n != 0 {
+				t.Errorf("%s: %d starts before the look", c.name, n)
+			}
+			pass(5 * time.Second)
+			if got := w.container(c.uid, "a"); got != c.then {
+				t.Errorf("%s: %s after the look, want %s", c.name, got, c.then)
+			}
 		}
 	})
 }

@@ -41,6 +41,7 @@ type world struct {
 	sandboxes  map[string]*owned[pod.Sandbox]
 	containers map[string]*owned[pod.Container]
 	calls      []call
+	told       map[string]pod.Container // how containers ended, by the runtime's events
 	statuses   map[types.UID][]corev1.PodStatus
 	finished   map[types.UID]bool
 	handed     map[types.UID]int // how often the end of a pod's object was asked for
@@ -72,7 +73,7 @@ func newWorld(t *testing.T, change ...func(w *world, d *Deps)) *world {
 		probes: map[types.UID][]pod.ProbeTarget{}, verdict: map[pod.ProbeKey]pod.Verdict{},
 		ended: make(chan struct{}), sandboxes: map[string]*owned[pod.Sandbox]{}, containers: map[string]*owned[pod.Container]{},
 		statuses: map[types.UID][]corev1.PodStatus{}, finished: map[types.UID]bool{}, handed: map[types.UID]int{},
-		allocated: map[types.UID]*corev1.Pod{}, actuated: map[types.UID]pod.Actuation{},
+		told: map[string]pod.Container{}, allocated: map[types.UID]*corev1.Pod{}, actuated: map[types.UID]pod.Actuation{},
 	}
 	deps := Deps{
 		Observer: w, Sandboxes: w, Containers: w, Images: images{w}, OnNode: OnNode{Volumes: w, Cgroups: cgroups{w}, Logs: logs{w}},

@@ -45,6 +45,11 @@ func (st *state) emit(id, uid string, kind cri.ContainerEventType) {
 		// containerd answers so for a sandbox that is gone: the ID and nothing else.
 		ev.PodSandboxStatus = &cri.PodSandboxStatus{Metadata: &cri.PodSandboxMetadata{Uid: uid}}
 	}
+	if kind == cri.ContainerEventType_CONTAINER_STOPPED_EVENT {
+		for _, k := range st.containersThat(func(k *container) bool { return k.podUID == uid }) {
+			ev.ContainersStatuses = append(ev.ContainersStatuses, st.statusOf(k))
+		}
+	}
 	var f EventFault
 	if st.cfg.EventFault != nil {
 		f = st.cfg.EventFault(Event{ID: id, PodUID: uid, Type: kind.String()})
