@@ -40,6 +40,20 @@ func (b *Bed) RESTConfig() (*rest.Config, error) {
 	return rest.CopyConfig(b.live.config), nil
 }
 
+// NodeRESTConfig is that of the node's own user, as which its agent asks, without limits
+// on the rate of requests.
+func (b *Bed) NodeRESTConfig() (*rest.Config, error) {
+	if b.options.Standalone {
+		return nil, ErrStandalone
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", b.kubeconfigPath("node"))
+	if err != nil {
+		return nil, fmt.Errorf("read the node's kubeconfig: %w", err)
+	}
+	config.QPS, config.Burst = 1000, 2000
+	return config, nil
+}
+
 // Client is the administrator's client. It panics on a standalone bed.
 func (b *Bed) Client() kubernetes.Interface {
 	config, err := b.RESTConfig()

@@ -7,11 +7,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -95,17 +98,24 @@ func latencies(t *testing.T, agent string, n int) map[string]spread {
 // roundTrips measures what the API server and the watch take by themselves for the
 // least that an agent has to say: that a pod and its container are ready, or are not.
 // They are asked as often as the answers of probes change: a request that comes right
-// after another takes less than one that finds everybody idle.
+// after another takes less than one that finds everybody idle. Where there is no agent
+// it is asked as an agent has to: as the node's user, whose pod it is, and who watches
+// its pods.
 func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 	t.Helper()
 	const warm, every = 5, time.Second / flipPods
 	p := bedtest.NewPod("patched", 1, bedtest.Obeys)
-	p.Spec.SchedulerName = "nobody" // no agent has it
+	client := b.Client()
+	if b.Agent() == bed.NoAgent {
+		p.Spec.NodeName, client = b.NodeName, watchAsNode(t, b)
+	} else {
+		p.Spec.SchedulerName = "nobody" // no agent has it
+	}
 	must(t, "patching", create(t.Context(), b, p))
 	p, err := b.Client().CoreV1().Pods(namespace).Get(t.Context(), p.Name, metav1.GetOptions{})
 	must(t, "patching", err)
 	full := fullStatus(p, "containerd://none", corev1.PodRunning, corev1.ConditionTrue)
-	must(t, "patching", sendStatus(t.Context(), b.Client(), p, full))
+	must(t, "patching", sendStatus(t.Context(), client, p, full))
 	var took []time.Duration
 	for i := range warm + n {
 		want := i%2 == 1
@@ -120,7 +130,7 @@ func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 		pause(t.Context(), every)
 		seen := board.expect(p.Name, func(p *corev1.Pod) bool { return bedtest.Ready(p) == want })
 		sent := time.Now()
-		must(t, "patching", sendStatus(t.Context(), b.Client(), p, least))
+		must(t, "patching", sendStatus(t.Context(), client, p, least))
 		at, err := receive(t.Context(), seen)
 		must(t, "waiting for a patch", err)
 		if i >= warm {
@@ -128,4 +138,24 @@ func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 		}
 	}
 	return took
+}
+
+// watchAsNode watches the node's pods until the test ends, as every agent does, and
+// returns the client of the node's user.
+func watchAsNode(t *testing.T, b *bed.Bed) kubernetes.Interface {
+	t.Helper()
+	config, err := b.NodeRESTConfig()
+	must(t, "the node's credential", err)
+	config.ContentType = runtime.ContentTypeProtobuf
+	client, err := kubernetes.NewForConfig(config)
+	must(t, "making a client", err)
+	watch, err := client.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + b.NodeName})
+	must(t, "watching the node's pods", err)
+	var read sync.WaitGroup
+	read.Go(func() {
+		for range watch.ResultChan() { //nolint:revive // that they are decoded is what counts
+		}
+	})
+	t.Cleanup(func() { watch.Stop(); read.Wait() })
+	return client
 }
