@@ -118,12 +118,6 @@ func ends(t *testing.T, s *site) {
 	for _, d := range flips(t, s.Bed, s.board, n) {
 		s.add(figFlip, millisOf(d))
 	}
-	if s.Agent() != bed.NoAgent {
-		return
-	}
-	for _, d := range roundTrips(t, s.Bed, s.board, n) {
-		s.add(floorAPI, millisOf(d))
-	}
 }
 
 // machine says on what was measured.

@@ -48,6 +48,9 @@ func floor(t *testing.T, s *site) {
 		}
 	}
 	b.restarts(t, s)
+	for _, d := range roundTrips(t, s.Bed, s.board, 2*livesCounted) {
+		s.add(floorAPI, millisOf(d))
+	}
 	b.crowd(t, s)
 }
 

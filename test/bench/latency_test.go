@@ -137,6 +137,8 @@ func roundTrips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 			took = append(took, at.Sub(sent))
 		}
 	}
+	now := int64(0)
+	must(t, "patching", b.Client().CoreV1().Pods(namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}))
 	return took
 }
 
