@@ -110,10 +110,13 @@ func (n name) podIn(d Driver, dir string) (types.UID, bool) {
 func escape(part string) string   { return strings.ReplaceAll(part, "-", "_") }
 func unescape(part string) string { return strings.ReplaceAll(part, "_", "-") }
 
-var safeUID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
+// maxUID is how long a UID may be, in bytes. In the expression it would be as many states.
+const maxUID = 253
+
+var safeUID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
 func validUID(uid types.UID) error {
-	if !safeUID.MatchString(string(uid)) {
+	if len(uid) > maxUID || !safeUID.MatchString(string(uid)) {
 		return fmt.Errorf("pod UID %q cannot be part of a cgroup's name", uid)
 	}
 	return nil

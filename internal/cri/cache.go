@@ -21,11 +21,11 @@ type cache struct {
 	pods map[types.UID]remembered
 }
 
-// remembered is what is known of one pod's objects. It is replaced, never
-// changed.
+// remembered is what is known of one pod's objects, by ID: those of its last
+// observation, which nobody changes.
 type remembered struct {
-	sandboxes  map[string]pod.Sandbox
-	containers map[string]pod.Container
+	sandboxes  map[string]*pod.Sandbox
+	containers map[string]*pod.Container
 	// end is how the last of the running containers ended, by an event that came since
 	// the pod was looked at; nil if there was none.
 	end *runtimeapi.ContainerStatus
@@ -44,14 +44,14 @@ func (c *cache) put(uid types.UID, o *pod.Observation) {
 		return
 	}
 	r := remembered{
-		sandboxes:  make(map[string]pod.Sandbox, len(o.Sandboxes)),
-		containers: make(map[string]pod.Container, len(o.Containers)),
+		sandboxes:  make(map[string]*pod.Sandbox, len(o.Sandboxes)),
+		containers: make(map[string]*pod.Container, len(o.Containers)),
 	}
-	for _, s := range o.Sandboxes {
-		r.sandboxes[s.ID] = s
+	for i := range o.Sandboxes {
+		r.sandboxes[o.Sandboxes[i].ID] = &o.Sandboxes[i]
 	}
 	for i := range o.Containers {
-		r.containers[o.Containers[i].ID] = o.Containers[i]
+		r.containers[o.Containers[i].ID] = &o.Containers[i]
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,7 +65,8 @@ func (c *cache) put(uid types.UID, o *pod.Observation) {
 func (c *cache) end(uid types.UID, st *runtimeapi.ContainerStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.pods[uid]; r.containers[st.GetId()].State == pod.ContainerRunning {
+	r := c.pods[uid]
+	if known := r.containers[st.GetId()]; known != nil && known.State == pod.ContainerRunning {
 		r.end = st
 		c.pods[uid] = r
 	}
@@ -80,8 +81,12 @@ func (c *cache) forget(uid types.UID) {
 // sandbox returns the full picture of a listed sandbox if the status has
 // nothing to add to what is remembered.
 func (r remembered) sandbox(listed pod.Sandbox) (pod.Sandbox, bool) {
-	known, ok := r.sandboxes[listed.ID]
-	if !ok || listed.Ready && len(known.IPs) == 0 && !known.HostNetwork {
+	before := r.sandboxes[listed.ID]
+	if before == nil {
+		return listed, false
+	}
+	known := *before
+	if listed.Ready && len(known.IPs) == 0 && !known.HostNetwork {
 		return listed, false
 	}
 	known.Ready = known.Ready && listed.Ready // it never becomes ready again
@@ -94,11 +99,11 @@ func (r remembered) sandbox(listed pod.Sandbox) (pod.Sandbox, bool) {
 // container returns the full picture of a listed container if the status has
 // nothing to add to what is remembered.
 func (r remembered) container(listed pod.Container, now time.Time) (pod.Container, bool) {
-	known, ok := r.containers[listed.ID]
-	if !ok {
+	before := r.containers[listed.ID]
+	if before == nil {
 		return listed, false
 	}
-	switch known.State {
+	switch known := *before; known.State {
 	case pod.ContainerExited: // for good, even if an older list says otherwise
 		done := known.ExitCode == 0 || known.Reason == "OOMKilled" || now.Sub(known.FinishedAt) > settled
 		return known, done

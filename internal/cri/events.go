@@ -64,10 +64,11 @@ func (c *Client) streamError(err error) error {
 // status with it. ok is false when no event told of that end since the last look.
 func (c *Client) Ended(uid types.UID, id string) (ended pod.Container, ok bool) {
 	known := c.cache.get(uid)
-	if known.end.GetId() != id {
+	before := known.containers[id]
+	if before == nil || known.end.GetId() != id {
 		return pod.Container{}, false
 	}
-	ended = c.lastWords(containerDetail(known.containers[id], known.end), known.end)
+	ended = c.lastWords(containerDetail(*before, known.end), known.end)
 	return ended, ended.State == pod.ContainerExited
 }
 

@@ -32,7 +32,7 @@ func (w *worker) input(s *state) *pod.Input {
 // report tells the world what was decided: status, events, one log line.
 func (w *worker) report(s *state, in *pod.Input, p *plan.Plan) {
 	if len(p.Actions) > 0 {
-		w.log.Info("plan", zap.String("stage", p.Stage), zap.Strings("actions", p.Reasons))
+		w.log().Info("plan", zap.String("stage", p.Stage), zap.Strings("actions", p.Reasons))
 		for _, r := range p.Reasons {
 			s.note(r)
 		}
@@ -113,7 +113,7 @@ func (w *worker) publishView(s *state, p *plan.Plan) {
 	next := make(chan struct{})
 	v := &pod.View{
 		Ref: w.ref, Pod: s.spec.Pod, Source: s.spec.Source, Status: s.prior, Stage: p.Stage,
-		Waits: waits, Timeline: slices.Clone(s.timeline), Phases: slices.Clone(s.phases), Superseded: next,
+		Waits: waits, Timeline: slices.Clip(s.timeline), Phases: slices.Clip(s.phases), Superseded: next,
 	}
 	if len(s.observed.Sandboxes) > 0 {
 		v.Sandbox = s.observed.Sandboxes[0].ID
@@ -136,7 +136,7 @@ func (w *worker) supersede() {
 
 // finish says goodbye to a pod of which nothing is left.
 func (w *worker) finish(s *state) {
-	w.log.Info("nothing of the pod is left on this node")
+	w.log().Info("nothing of the pod is left on this node")
 	w.deps.Observer.Forget(w.ref.UID)
 	w.deps.Givens.Forget(w.ref.UID)
 	if s.gone {

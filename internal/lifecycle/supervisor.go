@@ -312,7 +312,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (s *Supervisor) attend(ctx context.Context, w *worker) (ended bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			w.log.Error("the pod's worker panicked and is rebuilt; please report this",
+			w.log().Error("the pod's worker panicked and is rebuilt; please report this",
 				zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			if h := s.deps.Hooks.Panic; h != nil {
 				h()

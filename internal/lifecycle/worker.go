@@ -38,7 +38,6 @@ type assignment struct {
 type worker struct {
 	ref     pod.Ref
 	deps    *equipment
-	log     *zap.Logger
 	mailbox chan *assignment
 	hints   chan pod.Hint
 	news    chan struct{}
@@ -55,7 +54,6 @@ func newWorker(ref pod.Ref, deps *equipment, first assignment) *worker {
 	return &worker{
 		ref:     ref,
 		deps:    deps,
-		log:     deps.Log.With(zap.String("pod", ref.String()), zap.String("uid", string(ref.UID))),
 		mailbox: make(chan *assignment, 1),
 		hints:   make(chan pod.Hint, 1),
 		news:    make(chan struct{}, 1),
@@ -63,6 +61,12 @@ func newWorker(ref pod.Ref, deps *equipment, first assignment) *worker {
 		results: make(chan *result),
 		current: first,
 	}
+}
+
+// log names the pod in what is logged. It is made anew for each line: kept, it would be
+// a KiB for each pod.
+func (w *worker) log() *zap.Logger {
+	return w.deps.Log.With(zap.String("pod", w.ref.String()), zap.String("uid", string(w.ref.UID)))
 }
 
 // assign replaces what is wanted. Only the supervisor calls it.
@@ -226,7 +230,7 @@ func (w *worker) observe(ctx context.Context, s *state) {
 		s.observeAgain = time.Now().Add(min(observeRetryMin<<min(s.observeFailures-1, 10), observeRetryMax))
 		if s.observeFailures == 1 {
 			s.note("the runtime did not answer: " + err.Error())
-			w.log.Warn("cannot observe the pod, will retry until the runtime answers", zap.Error(err))
+			w.log().Warn("cannot observe the pod, will retry until the runtime answers", zap.Error(err))
 		}
 		return
 	}
@@ -268,7 +272,7 @@ func (w *worker) start(ctx context.Context, s *state, in *pod.Input, a plan.Acti
 		defer func() {
 			if p := recover(); p != nil {
 				r.err = fmt.Errorf("bug: %s of %s panicked: %v", a.Verb(), a.Target(), p)
-				w.log.Error("an action panicked", zap.String("verb", a.Verb()), zap.Any("panic", p), zap.Stack("stack"))
+				w.log().Error("an action panicked", zap.String("verb", a.Verb()), zap.Any("panic", p), zap.Stack("stack"))
 			}
 		}()
 		r.outcome, r.err = j.do(ctx, a)

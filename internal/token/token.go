@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -138,6 +139,7 @@ func (m *Manager) answered(k key, asked chan struct{}, got *authenticationv1.Tok
 	}
 	e.asking = nil
 	if err == nil {
+		got.ObjectMeta = metav1.ObjectMeta{} // nobody wants it, and there is one for each pod
 		e.token, e.due = got, dueAt(got, now)
 		m.sweep(now)
 		if len(m.kept) > maxKept {
