@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 
 	"nodeagent.dev/nodeagent/internal/containerspec"
@@ -109,6 +111,8 @@ func TestTheEndThatAnEventTellsOf(t *testing.T) {
 			t.Errorf("after the look: %+v", k)
 		}
 		cancel()
-		<-events
+		if err := <-events; status.Code(err) != codes.Canceled {
+			t.Error(err)
+		}
 	})
 }

@@ -155,7 +155,7 @@ func watchAsNode(t *testing.T, b *bed.Bed) kubernetes.Interface {
 	must(t, "watching the node's pods", err)
 	var read sync.WaitGroup
 	read.Go(func() {
-		for range watch.ResultChan() { //nolint:revive // that they are decoded is what counts
+		for range watch.ResultChan() { // that they are decoded is what counts
 		}
 	})
 	t.Cleanup(func() { watch.Stop(); read.Wait() })
