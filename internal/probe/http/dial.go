@@ -11,20 +11,9 @@ import (
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// plain dials for http. Connections end with ctx; the context that the library
-// gives is ignored, because it does not end with the request.
-func plain(ctx context.Context) dialFunc {
-	return func(_ context.Context, _, address string) (net.Conn, error) {
-		conn, err := endpoint.Dial(ctx, address, 0)
-		if err != nil {
-			return nil, err
-		}
-		return newTurn(ctx, conn, conn), nil
-	}
-}
-
-// secure dials for https, else as plain. Certificates are not verified: nobody
-// tells a probe which one to expect.
+// secure dials for https. Connections end with ctx; the context that the library gives
+// is ignored, because it does not end with the request. Certificates are not verified:
+// nobody tells a probe which one to expect.
 func secure(ctx context.Context) dialFunc {
 	return func(_ context.Context, _, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)

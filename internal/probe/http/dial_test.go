@@ -114,7 +114,7 @@ func TestConnectionsEndWithTheProbe(t *testing.T) {
 	}
 	ended := make(chan error)
 	go func() {
-		resp, err := transport(ctx, "https").RoundTrip(req)
+		resp, err := transport(ctx).RoundTrip(req)
 		if err == nil {
 			err = resp.Body.Close()
 		}

@@ -32,29 +32,31 @@ const (
 // which says nothing about the container; the result that comes with it is what
 // the kubelet calls it then.
 func Probe(ctx context.Context, a *corev1.HTTPGetAction, c *corev1.Container, ip, userAgent string, timeout time.Duration) (answer.Answer, error) {
-	// The transport dials and reads on goroutines that outlive the request. The
-	// end of this context is the end of them, and of every connection.
+	// The library's transport dials and reads on goroutines that outlive the request.
+	// The end of this context is the end of them, and of every connection.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := request(ctx, a, c, ip, userAgent)
+	inTime, end := context.WithTimeout(ctx, timeout)
+	defer end()
+	req, err := request(inTime, a, c, ip, userAgent)
 	if err != nil {
 		return answer.Answer{}, err
 	}
-	client := &http.Client{Transport: transport(ctx, req.URL.Scheme), Timeout: timeout}
+	client := &http.Client{Transport: tripper(ctx, req.URL.Scheme)}
 	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
 		if was := via[len(via)-1].URL.Scheme; next.URL.Scheme != was {
-			client.Transport = transport(ctx, next.URL.Scheme)
+			client.Transport = tripper(ctx, next.URL.Scheme)
 		}
 		return checkRedirect(next, via)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return answer.Failed(err.Error()), nil
+		return answer.Failed(late(inTime, err, "exceeded while awaiting headers").Error()), nil
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, answer.MaxOutput))
 	if err != nil {
-		return answer.Answer{Result: answer.Failure}, err
+		return answer.Answer{Result: answer.Failure}, late(inTime, err, "or context cancellation while reading body")
 	}
 	switch code := resp.StatusCode; {
 	case code >= 300 && code < 400:
@@ -70,6 +72,16 @@ func Probe(ctx context.Context, a *corev1.HTTPGetAction, c *corev1.Container, ip
 	}
 }
 
+// late adds to an error what the library says when its client's timeout is over, which
+// people look for. That timeout is not used: it takes a goroutine for a transport that
+// is not the library's.
+func late(ctx context.Context, err error, doing string) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w (Client.Timeout %s)", err, doing)
+}
+
 // checkRedirect follows redirects that stay on the host.
 func checkRedirect(next *http.Request, via []*http.Request) error {
 	switch {
@@ -81,15 +93,22 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// transport makes the transport for the requests of one probe to URLs of a scheme.
-// Its connections are closed when ctx ends. HTTP/2 is for https, where TLS negotiates
-// it: to set it up costs as much as the rest of a transport.
-func transport(ctx context.Context, scheme string) *http.Transport {
+// tripper makes what sends the requests of one probe to URLs of a scheme.
+func tripper(ctx context.Context, scheme string) http.RoundTripper {
+	if scheme == "http" {
+		return exchange{}
+	}
+	return transport(ctx)
+}
+
+// transport is for https, where TLS negotiates the protocol. Its connections are closed
+// when ctx ends.
+func transport(ctx context.Context) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	t := &http.Transport{
+	protocols.SetHTTP2(true)
+	return &http.Transport{
 		Proxy:                  nil, // what the agent's environment says is not about pods
-		DialContext:            plain(ctx),
 		DialTLSContext:         secure(ctx),
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
@@ -97,10 +116,6 @@ func transport(ctx context.Context, scheme string) *http.Transport {
 		ReadBufferSize:         buffer,
 		WriteBufferSize:        buffer,
 		Protocols:              protocols,
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerConnection: window, MaxReceiveBufferPerStream: window},
 	}
-	if scheme == "https" {
-		protocols.SetHTTP2(true)
-		t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: window, MaxReceiveBufferPerStream: window}
-	}
-	return t
 }

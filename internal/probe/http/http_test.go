@@ -177,7 +177,7 @@ func TestEachProbeHasItsOwnConnection(t *testing.T) {
 	if opened.Load() != 3 || kept.Load() != 0 {
 		t.Errorf("%d connections, %d to be kept; want 3, 0", opened.Load(), kept.Load())
 	}
-	if transport(t.Context(), "http").Proxy != nil {
+	if transport(t.Context()).Proxy != nil {
 		t.Error("requests may go through a proxy")
 	}
 }
