@@ -83,14 +83,13 @@ func (w *watch) ensure() {
 	if w.notify == nil {
 		return
 	}
-	above := filepath.Dir(w.path)
-	for above != "/" {
-		if info, err := os.Stat(above); err == nil && info.IsDir() {
-			break
-		}
-		above = filepath.Dir(above)
-	}
+	above := w.nearest()
 	err := w.notify.Add(above)
+	// What is made between the look and the watch makes no event.
+	for now := w.nearest(); err == nil && now != above; now = w.nearest() {
+		above = now
+		err = w.notify.Add(above)
+	}
 	if pathErr := w.notify.Add(w.path); pathErr != nil && !os.IsNotExist(pathErr) {
 		err = pathErr
 	}
@@ -99,6 +98,18 @@ func (w *watch) ensure() {
 			zap.String("path", w.path), zap.Error(err))
 	}
 	w.failing = err != nil
+}
+
+// nearest returns the nearest directory above the path that exists.
+func (w *watch) nearest() string {
+	above := filepath.Dir(w.path)
+	for above != "/" {
+		if info, err := os.Stat(above); err == nil && info.IsDir() {
+			break
+		}
+		above = filepath.Dir(above)
+	}
+	return above
 }
 
 // settle waits for a quiet moment, at most for patience, so that a file that is
