@@ -19,8 +19,8 @@ const statusCalls = 8
 
 // Observe shows one pod. It costs two lists, and a status for each object whose
 // status may have changed since the last time, but for a container of whose end an
-// event has told. What vanishes meanwhile is left
-// out. At is the moment the runtime was asked.
+// event has told. What vanishes meanwhile is left out. At is the moment the runtime was
+// asked.
 func (c *Client) Observe(ctx context.Context, ref pod.Ref) (pod.Observation, error) {
 	o := pod.Observation{At: time.Now()}
 	sandboxes, containers, err := c.list(ctx, map[string]string{containerspec.LabelPodUID: string(ref.UID)})

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 
 	"nodeagent.dev/nodeagent/test/bed"
 	"nodeagent.dev/nodeagent/test/bed/bedtest"
@@ -46,6 +47,12 @@ func cheapClient(t *testing.T, b *bed.Bed) kubernetes.Interface {
 	t.Helper()
 	config, err := b.RESTConfig()
 	must(t, "the API server's address", err)
+	return cheaply(t, config)
+}
+
+// cheaply makes such a client.
+func cheaply(t *testing.T, config *rest.Config) kubernetes.Interface {
+	t.Helper()
 	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := kubernetes.NewForConfig(config)
 	must(t, "making a client", err)

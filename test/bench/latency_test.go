@@ -13,7 +13,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 
 	"nodeagent.dev/nodeagent/test/bed"
@@ -148,9 +147,7 @@ func watchAsNode(t *testing.T, b *bed.Bed) kubernetes.Interface {
 	t.Helper()
 	config, err := b.NodeRESTConfig()
 	must(t, "the node's credential", err)
-	config.ContentType = runtime.ContentTypeProtobuf
-	client, err := kubernetes.NewForConfig(config)
-	must(t, "making a client", err)
+	client := cheaply(t, config)
 	watch, err := client.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + b.NodeName})
 	must(t, "watching the node's pods", err)
 	var read sync.WaitGroup

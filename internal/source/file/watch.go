@@ -83,12 +83,10 @@ func (w *watch) ensure() {
 	if w.notify == nil {
 		return
 	}
-	above := w.nearest()
-	err := w.notify.Add(above)
-	// What is made between the look and the watch makes no event.
-	for now := w.nearest(); err == nil && now != above; now = w.nearest() {
-		above = now
-		err = w.notify.Add(above)
+	var err error
+	// Again after each: what is made between the look and the watch makes no event.
+	for watched, above := "", w.nearest(); err == nil && above != watched; above = w.nearest() {
+		watched, err = above, w.notify.Add(above)
 	}
 	if pathErr := w.notify.Add(w.path); pathErr != nil && !os.IsNotExist(pathErr) {
 		err = pathErr
