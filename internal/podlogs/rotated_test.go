@@ -74,6 +74,9 @@ func TestFollowingWhatIsRotated(t *testing.T) {
 		_, err := o.out.WriteString(entry(fmt.Sprintf("%08d %s", n, text)))
 		o.mu.Unlock()
 		must(t, err)
+		for c.last.Load() == 0 && !c.bad.Load() { // what is rotated before it is there is not the follower's
+			time.Sleep(time.Millisecond)
+		}
 		if n%100 != 0 {
 			continue
 		}
