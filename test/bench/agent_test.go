@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"nodeagent.dev/nodeagent/test/bed"
@@ -103,19 +104,35 @@ func machineTime() (time.Duration, error) {
 	return sumTicks(f[1], f[2], f[3], f[6], f[7]) // user, nice, system, irq, softirq
 }
 
-// stolenTime is the time that the machine's host kept for others, and all that has
+// hostTime is the time that a virtual machine's host kept for others, and all that has
 // passed on the processors.
-func stolenTime() (stolen, total time.Duration, err error) {
+type hostTime struct{ stolen, total time.Duration }
+
+// disturbed is the part of the processors' time, of 1, that the host may keep while an
+// agent is measured.
+const disturbed = 0.05
+
+func hostTimeNow(t *testing.T) (h hostTime) {
+	t.Helper()
 	f, err := processors()
-	if err != nil {
-		return 0, 0, err
-	}
-	if stolen, err = sumTicks(f[steal]); err != nil {
-		return 0, 0, err
-	}
-	total, err = sumTicks(f[1:]...)
-	return stolen, total, err
+	must(t, "looking at the machine", err)
+	h.stolen, err = sumTicks(f[steal])
+	must(t, "looking at the machine", err)
+	h.total, err = sumTicks(f[1:]...)
+	must(t, "looking at the machine", err)
+	return h
 }
+
+func (h hostTime) since(before hostTime) hostTime {
+	return hostTime{h.stolen - before.stolen, h.total - before.total}
+}
+
+func (h *hostTime) add(more hostTime) {
+	h.stolen, h.total = h.stolen+more.stolen, h.total+more.total
+}
+
+// part is what was kept of the time, of 1.
+func (h hostTime) part() float64 { return h.stolen.Seconds() / max(h.total.Seconds(), 1) }
 
 // steal is the last that counts of the fields in proc(5): the two after it are parts
 // of the first two.

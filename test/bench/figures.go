@@ -117,12 +117,14 @@ type report struct {
 	Date    string `json:"date"` // when it began, as 2006-01-02
 	Rounds  int    `json:"rounds"`
 	// Stolen is the part of the processors' time that the host of a virtual machine
-	// kept for others, of 1.
-	Stolen  float64 `json:"stolen"`
-	Rows    []entry `json:"rows"`
-	Kubelet series  `json:"kubelet"`
-	Agent   series  `json:"nodeagent"`
-	Floor   series  `json:"floor"`
+	// kept for others, of 1, and Repeated how often it kept so much while an agent was
+	// measured that this was left out and done again.
+	Stolen   float64 `json:"stolen"`
+	Repeated int     `json:"repeated"`
+	Rows     []entry `json:"rows"`
+	Kubelet  series  `json:"kubelet"`
+	Agent    series  `json:"nodeagent"`
+	Floor    series  `json:"floor"`
 }
 
 // entry is a line of the table. Absent numbers were not measured.
