@@ -5,11 +5,14 @@ package certificates
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -18,15 +21,19 @@ import (
 )
 
 // shown makes a handshake with the node's port and returns the certificate.
-func (a *agent) shown(t *testing.T) (*x509.Certificate, error) {
+func (a *agent) shown(t *testing.T) (cert *x509.Certificate, err error) {
 	t.Helper()
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // looked at below
-	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(a.AgentURL(), "https://"))
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
+	// An agent that has just said that it is healthy may not listen here yet.
+	eventually(t, "listener on the node's port", func() bool {
+		var conn net.Conn
+		if conn, err = dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(a.AgentURL(), "https://")); err != nil {
+			return !errors.Is(err, syscall.ECONNREFUSED)
+		}
+		cert = conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+		return conn.Close() == nil
+	})
+	return cert, err
 }
 
 // The cluster signs what the node's port shows, once somebody has approved it.
