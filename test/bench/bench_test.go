@@ -42,7 +42,7 @@ func (s *site) add(figure string, samples ...float64) {
 }
 
 // TestBench measures everything in figures.go: the agents in turn, each on a new
-// bed, and the runtime alone.
+// bed, and what is taken without an agent.
 func TestBench(t *testing.T) {
 	r := &report{Machine: machine(t), Date: time.Now().UTC().Format(time.DateOnly), Rounds: *rounds}
 	var all hostTime

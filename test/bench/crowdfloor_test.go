@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,14 +31,44 @@ type least struct {
 	board  *board
 }
 
+// spent is how long a step of a pod's life took: all of it, and the runtime's part.
+type spent struct{ whole, runtime time.Duration }
+
+// life measures a pod that comes and goes.
+func (l *least) life(t *testing.T, s *site, name string) (up, down spent) {
+	t.Helper()
+	var of barePod
+	step := func(seen <-chan time.Time, ask func() error, do func(context.Context) error) time.Duration {
+		group, ctx := errgroup.WithContext(t.Context())
+		group.Go(func() error { return do(ctx) })
+		began := time.Now()
+		must(t, "a pod without an agent", ask())
+		at, err := receive(t.Context(), seen)
+		must(t, "a pod without an agent", errors.Join(err, group.Wait()))
+		settle(t, s)
+		return at.Sub(began)
+	}
+	up.whole = step(l.board.expect(name, bedtest.Ready),
+		func() error { return create(t.Context(), s.Bed, plainPod(name)) },
+		func(ctx context.Context) (err error) {
+			of, err = l.up(ctx, name)
+			return err
+		})
+	down.whole = step(l.board.expectGone(name),
+		func() error {
+			return s.Client().CoreV1().Pods(namespace).Delete(t.Context(), name, metav1.DeleteOptions{})
+		},
+		func(ctx context.Context) error { return l.down(ctx, name, &of) })
+	must(t, "removing a pod without an agent", l.remove(t.Context(), of))
+	up.runtime, down.runtime = of.up, of.down
+	return up, down
+}
+
 // crowd measures many pods at once: on two processors what the runtime and the API
 // server take is most of what they wait for.
-func (b *bare) crowd(t *testing.T, s *site) {
+func (l *least) crowd(t *testing.T, s *site) {
 	t.Helper()
 	forget(t)
-	l := &least{b, cheapClient(t, s.Bed), s.board}
-	l.register(t, s.NodeName)
-	must(t, "waiting for the node", s.WaitNodeReady(t.Context()))
 	var pods []*corev1.Pod
 	for i := range crowdSize() {
 		pods = append(pods, plainPod(fmt.Sprintf("crowd-%d", i)))
@@ -53,24 +85,28 @@ func (b *bare) crowd(t *testing.T, s *site) {
 	s.idleAlone(t)
 	s.each(t, figAllGone, lineGone, pods, s.board.expectGone,
 		func() { s.deleteAll(t) },
-		func(ctx context.Context, i int) error { return l.down(ctx, pods[i].Name, bare[i]) })
+		func(ctx context.Context, i int) error { return l.down(ctx, pods[i].Name, &bare[i]) })
 	for _, p := range bare {
 		must(t, "removing a pod without an agent", l.remove(t.Context(), p))
 	}
 }
 
-// register makes a node on which the scheduler puts pods.
-func (l *least) register(t *testing.T, name string) {
+// register makes a node, anew, on which the scheduler puts pods.
+func (l *least) register(t *testing.T, s *site) {
 	t.Helper()
+	if err := l.client.CoreV1().Nodes().Delete(t.Context(), s.NodeName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		must(t, "removing a node", err)
+	}
 	room := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("250"),
 	}
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "NoAgent", LastHeartbeatTime: metav1.Now()}
 	_, err := l.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
+		ObjectMeta: metav1.ObjectMeta{Name: s.NodeName},
 		Status:     corev1.NodeStatus{Capacity: room, Allocatable: room, Conditions: []corev1.NodeCondition{ready}},
 	}, metav1.CreateOptions{})
 	must(t, "making a node", err)
+	must(t, "waiting for the node", s.WaitNodeReady(t.Context()))
 }
 
 // each does something for all pods at once, and measures until each is seen to be as
@@ -104,23 +140,27 @@ func (l *least) up(ctx context.Context, name string) (barePod, error) {
 	if err != nil {
 		return barePod{}, fmt.Errorf("ask for the token of pod %s: %w", name, err)
 	}
+	began := time.Now()
 	bare, err := l.start(ctx, name)
 	if err != nil {
 		return bare, err
 	}
+	bare.up = time.Since(began)
 	return bare, l.tell(ctx, p, bare, corev1.PodRunning, corev1.ConditionTrue)
 }
 
 // down ends a pod as soon as its object is marked for deletion.
-func (l *least) down(ctx context.Context, name string, bare barePod) error {
+func (l *least) down(ctx context.Context, name string, bare *barePod) error {
 	marked := func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil }
 	if _, err := receive(ctx, l.board.expect(name, marked)); err != nil {
 		return fmt.Errorf("wait until pod %s is deleted: %w", name, err)
 	}
-	if err := l.end(ctx, bare); err != nil {
+	began := time.Now()
+	if err := l.end(ctx, *bare); err != nil {
 		return err
 	}
-	if err := l.tell(ctx, l.board.pod(name), bare, corev1.PodSucceeded, corev1.ConditionFalse); err != nil {
+	bare.down = time.Since(began)
+	if err := l.tell(ctx, l.board.pod(name), *bare, corev1.PodSucceeded, corev1.ConditionFalse); err != nil {
 		return err
 	}
 	now := int64(0)

@@ -122,3 +122,28 @@ func httpProbe(port int, path string) *corev1.Probe {
 		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: "127.0.0.1", Port: intstr.FromInt(port), Path: path}},
 	}
 }
+
+// answers measures what a probe's answer takes to whoever asks for it over a connection
+// of its own, as probes do.
+func answers(t *testing.T, n int) []time.Duration {
+	t.Helper()
+	const warm = 5
+	o := &oracle{sick: map[string]bool{}, flipped: map[string]chan time.Time{}}
+	url := fmt.Sprintf("http://127.0.0.1:%d/x", serve(t, o))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var took []time.Duration
+	for i := range warm + n {
+		pause(t.Context(), time.Second/flipPods)
+		given := o.flip("x")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		must(t, "asking as a probe does", err)
+		resp, err := client.Do(req)
+		read := time.Now()
+		must(t, "asking as a probe does", err)
+		must(t, "asking as a probe does", resp.Body.Close())
+		if at := <-given; i >= warm {
+			took = append(took, read.Sub(at))
+		}
+	}
+	return took
+}

@@ -23,8 +23,8 @@ type bare struct {
 	logs, cgroups string
 }
 
-// floor measures what the runtime takes for the calls that an agent has to make for
-// a plain pod, and what it and the API server take for many pods at once.
+// floor measures what is taken without an agent: by the runtime for the calls that an
+// agent has to make, and by the API server for what it has to be asked and told.
 func floor(t *testing.T, s *site) {
 	t.Helper()
 	conn, err := s.Runtime()
@@ -32,26 +32,26 @@ func floor(t *testing.T, s *site) {
 	defer conn.Close()
 	b := &bare{runtimeapi.NewRuntimeServiceClient(conn), filepath.Join(s.Dir, "floor"), s.CgroupRoot}
 	t.Cleanup(b.unmountAll)
+	l := &least{bare: b, client: cheapClient(t, s.Bed), board: s.board}
+	l.register(t, s)
 	for i := range livesWarm + livesCounted {
-		began := time.Now()
-		p, err := b.start(t.Context(), fmt.Sprintf("one-%d", i))
-		must(t, "starting a pod without an agent", err)
-		up := time.Since(began)
-		settle(t, s)
-		began = time.Now()
-		must(t, "ending a pod without an agent", b.end(t.Context(), p))
-		down := time.Since(began)
-		must(t, "removing a pod without an agent", b.remove(t.Context(), p))
+		up, down := l.life(t, s, fmt.Sprintf("one-%d", i))
 		if i >= livesWarm {
-			s.add(figCreated, millisOf(up))
-			s.add(figDeleted, millisOf(down))
+			s.add(figCreated, millisOf(up.whole))
+			s.add(figDeleted, millisOf(down.whole))
+			s.add(floorUp, millisOf(up.runtime))
+			s.add(floorDown, millisOf(down.runtime))
 		}
 	}
 	b.restarts(t, s)
+	for _, d := range answers(t, 2*livesCounted) {
+		s.add(floorAnswer, millisOf(d))
+	}
 	for _, d := range roundTrips(t, s.Bed, s.board, 2*livesCounted) {
 		s.add(floorAPI, millisOf(d))
 	}
-	b.crowd(t, s)
+	l.register(t, s) // nobody has reported for it: it is no longer a ready one
+	l.crowd(t, s)
 }
 
 // restarting is a container of a pod that is made once more when it has ended.
@@ -140,8 +140,11 @@ func (s *site) idleAlone(t *testing.T) {
 	s.add(figIdleCRI, millicores(after-before, time.Since(began)))
 }
 
-// barePod is a pod of one container.
-type barePod struct{ name, sandbox, container string }
+// barePod is a pod of one container, and what the runtime took to make it and to end it.
+type barePod struct {
+	name, sandbox, container string
+	up, down                 time.Duration
+}
 
 func (b *bare) start(ctx context.Context, name string) (barePod, error) {
 	if err := b.mount(name); err != nil {

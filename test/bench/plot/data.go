@@ -35,7 +35,7 @@ type side struct {
 }
 
 func (m *measured) sides() []side {
-	return []side{{"upstream kubelet", m.Kubelet}, {"nodeagent", m.Agent}, {"the runtime alone", m.Floor}}
+	return []side{{"upstream kubelet", m.Kubelet}, {"nodeagent", m.Agent}, {"without an agent", m.Floor}}
 }
 
 func (m *measured) title(what string) string {

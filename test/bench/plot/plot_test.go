@@ -54,7 +54,7 @@ func TestPictures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string][]string{
-		"latency":  {"far apart", "near", "milliseconds, logarithmic", "milliseconds", "% of samples", "upstream kubelet", "nodeagent", "the runtime alone", "2026-01-02", "rounds of each: 2"},
+		"latency":  {"far apart", "near", "milliseconds, logarithmic", "milliseconds", "% of samples", "upstream kubelet", "nodeagent", "without an agent", "2026-01-02", "rounds of each: 2"},
 		"timeline": {"10 pods at once: Ready after", "10 pods at once: gone after", "seconds", "pods Ready", "upstream kubelet", "nodeagent"},
 	} {
 		for _, suffix := range []string{"", "-dark"} {
