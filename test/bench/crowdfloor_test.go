@@ -31,13 +31,9 @@ type least struct {
 	board  *board
 }
 
-// spent is how long a step of a pod's life took: all of it, and the runtime's part.
-type spent struct{ whole, runtime time.Duration }
-
-// life measures a pod that comes and goes.
-func (l *least) life(t *testing.T, s *site, name string) (up, down spent) {
+// life measures a pod that comes and goes; the runtime's part is in the pod.
+func (l *least) life(t *testing.T, s *site, name string) (of barePod, up, down time.Duration) {
 	t.Helper()
-	var of barePod
 	step := func(seen <-chan time.Time, ask func() error, do func(context.Context) error) time.Duration {
 		group, ctx := errgroup.WithContext(t.Context())
 		group.Go(func() error { return do(ctx) })
@@ -48,20 +44,19 @@ func (l *least) life(t *testing.T, s *site, name string) (up, down spent) {
 		settle(t, s)
 		return at.Sub(began)
 	}
-	up.whole = step(l.board.expect(name, bedtest.Ready),
+	up = step(l.board.expect(name, bedtest.Ready),
 		func() error { return create(t.Context(), s.Bed, plainPod(name)) },
 		func(ctx context.Context) (err error) {
 			of, err = l.up(ctx, name)
 			return err
 		})
-	down.whole = step(l.board.expectGone(name),
+	down = step(l.board.expectGone(name),
 		func() error {
 			return s.Client().CoreV1().Pods(namespace).Delete(t.Context(), name, metav1.DeleteOptions{})
 		},
 		func(ctx context.Context) error { return l.down(ctx, name, &of) })
 	must(t, "removing a pod without an agent", l.remove(t.Context(), of))
-	up.runtime, down.runtime = of.up, of.down
-	return up, down
+	return of, up, down
 }
 
 // crowd measures many pods at once: on two processors what the runtime and the API

@@ -26,8 +26,8 @@ const (
 	figRewritten = "status writes after that start"
 )
 
-// What nobody can be faster than, in milliseconds: what the runtime makes without an
-// agent, the others on the agents' beds. They are no figures.
+// What nobody can be faster than, in milliseconds: the runtime's events are timed on the
+// agents' beds, everything else without an agent. They are no figures.
 const (
 	floorUp     = "the runtime alone: pod asked for to running"
 	floorDown   = "the runtime alone: pod stopped"

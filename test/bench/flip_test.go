@@ -32,6 +32,10 @@ type oracle struct {
 	flipped map[string]chan time.Time
 }
 
+func newOracle() *oracle {
+	return &oracle{sick: map[string]bool{}, flipped: map[string]chan time.Time{}}
+}
+
 // flip makes the next answer for a pod the opposite of the last, and returns a
 // channel for the time at which it was given.
 func (o *oracle) flip(pod string) <-chan time.Time {
@@ -67,7 +71,7 @@ func (o *oracle) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // not: n flips over all pods, both ways.
 func flips(t *testing.T, b *bed.Bed, board *board, n int) []time.Duration {
 	t.Helper()
-	o := &oracle{sick: map[string]bool{}, flipped: map[string]chan time.Time{}}
+	o := newOracle()
 	port := serve(t, o)
 	names := make([]string, flipPods)
 	for i := range names {
@@ -128,7 +132,7 @@ func httpProbe(port int, path string) *corev1.Probe {
 func answers(t *testing.T, n int) []time.Duration {
 	t.Helper()
 	const warm = 5
-	o := &oracle{sick: map[string]bool{}, flipped: map[string]chan time.Time{}}
+	o := newOracle()
 	url := fmt.Sprintf("http://127.0.0.1:%d/x", serve(t, o))
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	var took []time.Duration

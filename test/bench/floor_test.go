@@ -35,12 +35,12 @@ func floor(t *testing.T, s *site) {
 	l := &least{bare: b, client: cheapClient(t, s.Bed), board: s.board}
 	l.register(t, s)
 	for i := range livesWarm + livesCounted {
-		up, down := l.life(t, s, fmt.Sprintf("one-%d", i))
+		p, up, down := l.life(t, s, fmt.Sprintf("one-%d", i))
 		if i >= livesWarm {
-			s.add(figCreated, millisOf(up.whole))
-			s.add(figDeleted, millisOf(down.whole))
-			s.add(floorUp, millisOf(up.runtime))
-			s.add(floorDown, millisOf(down.runtime))
+			s.add(figCreated, millisOf(up))
+			s.add(figDeleted, millisOf(down))
+			s.add(floorUp, millisOf(p.up))
+			s.add(floorDown, millisOf(p.down))
 		}
 	}
 	b.restarts(t, s)
