@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -119,24 +120,27 @@ func (b *Bed) installAgent(ctx context.Context, name string) error {
 	if _, err := os.Stat(target); err == nil {
 		return nil
 	}
-	builder, err := build.New(b.options.Output)
+	program, err := AgentProgram(ctx, name, b.options.Output)
 	if err != nil {
 		return err
 	}
+	return installCopy(program, target)
+}
+
+// AgentProgram returns the path of the program that beds run as an agent, built when
+// it was not yet, which progress tells of.
+func AgentProgram(ctx context.Context, name string, progress io.Writer) (string, error) {
+	builder, err := build.New(progress)
+	if err != nil {
+		return "", err
+	}
 	switch name {
 	case Kubelet:
-		paths, err := builder.Ensure(ctx, "kubelet")
-		if err != nil {
-			return err
-		}
-		return installCopy(paths["kubelet"], target)
+		paths, err := builder.Ensure(ctx, name)
+		return paths[name], err
 	case Nodeagent:
-		program, err := nodeagentProgram(ctx, builder)
-		if err != nil {
-			return err
-		}
-		return installCopy(program, target)
+		return nodeagentProgram(ctx, builder)
 	default:
-		return fmt.Errorf("agent %q: known are %s and %s", name, Nodeagent, Kubelet)
+		return "", fmt.Errorf("agent %q: known are %s and %s", name, Nodeagent, Kubelet)
 	}
 }

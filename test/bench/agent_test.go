@@ -108,10 +108,6 @@ func machineTime() (time.Duration, error) {
 // passed on the processors.
 type hostTime struct{ stolen, total time.Duration }
 
-// disturbed is the part of the processors' time, of 1, that the host may keep while an
-// agent is measured.
-const disturbed = 0.05
-
 func hostTimeNow(t *testing.T) (h hostTime) {
 	t.Helper()
 	f, err := processors()
@@ -125,10 +121,6 @@ func hostTimeNow(t *testing.T) (h hostTime) {
 
 func (h hostTime) since(before hostTime) hostTime {
 	return hostTime{h.stolen - before.stolen, h.total - before.total}
-}
-
-func (h *hostTime) add(more hostTime) {
-	h.stolen, h.total = h.stolen+more.stolen, h.total+more.total
 }
 
 // part is what was kept of the time, of 1.

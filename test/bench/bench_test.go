@@ -4,7 +4,9 @@ package bench
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -44,26 +46,21 @@ func (s *site) add(figure string, samples ...float64) {
 // TestBench measures everything in figures.go: the agents in turn, each on a new
 // bed, and what is taken without an agent.
 func TestBench(t *testing.T) {
-	r := &report{Machine: machine(t), Date: time.Now().UTC().Format(time.DateOnly), Rounds: *rounds}
-	var all hostTime
+	r := begin(t)
+	repeats := 0
 	for i := range *rounds {
 		for _, agent := range append([]string{bed.NoAgent}, agents()...) {
-			got, took := r.calmRound(t, fmt.Sprintf("%d/%s", i+1, agent), agent)
-			all.add(took)
-			switch {
-			case got == nil: // left out with -run, or failed
-			case agent == bed.NoAgent:
-				r.Floor = append(r.Floor, got)
-			case agent == bed.Kubelet:
-				r.Kubelet = append(r.Kubelet, got)
-			default:
-				r.Agent = append(r.Agent, got)
+			of := r.of(agent)
+			if len(*of) > i {
+				continue // an earlier run measured it
 			}
+			if got := r.calmRound(t, fmt.Sprintf("%d/%s", i+1, agent), agent, &repeats); got != nil {
+				*of = append(*of, got)
+			}
+			r.judge()
+			keep(t, "bench", r, r.String())
 		}
-		r.judge()
-		r.Stolen = all.part()
 		t.Logf("after %d of %d rounds: %s", i+1, *rounds, r)
-		keep(t, "bench", r, r.String())
 	}
 	for _, e := range r.Rows {
 		if e.Missed != "" && judged(bed.Nodeagent) && *only == "" {
@@ -72,21 +69,80 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// begin is the report before the first bed: while agents are compared it has what an
+// earlier run of the same left in the folder.
+func begin(t *testing.T) *report {
+	t.Helper()
+	r := &report{Machine: machine(t), Date: time.Now().UTC().Format(time.DateOnly), Rounds: *rounds, Runs: 1}
+	if !*compare || *outDir == "" {
+		return r
+	}
+	r.Subject = subject(t)
+	raw, err := os.ReadFile(filepath.Join(*outDir, "bench.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return r
+	}
+	must(t, "looking for what an earlier run measured", err)
+	earlier := &report{}
+	if err := json.Unmarshal(raw, earlier); err != nil {
+		t.Fatalf("read what an earlier run measured: %v; remove it, or name another folder", err)
+	}
+	r.goOn(earlier)
+	t.Logf("calm rounds of an earlier run that this one goes on with: %d without an agent, %d of the kubelet, %d of nodeagent",
+		len(r.Floor), len(r.Kubelet), len(r.Agent))
+	return r
+}
+
+// subject are the sums of the programs that measure and are measured, and which part.
+func subject(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	must(t, "looking for this program", err)
+	programs := []string{self}
+	for _, agent := range agents() {
+		program, err := bed.AgentProgram(t.Context(), agent, os.Stderr)
+		must(t, "building an agent", err)
+		programs = append(programs, program)
+	}
+	text := fmt.Sprintf("crowd %d, parts %q, programs", *crowded, *only)
+	for _, program := range programs {
+		raw, err := os.ReadFile(program)
+		must(t, "reading a program", err)
+		text += fmt.Sprintf(" %x", sha256.Sum256(raw))
+	}
+	return text
+}
+
+// of are the rounds of an agent, and of the beds without one.
+func (r *report) of(agent string) *series {
+	switch agent {
+	case bed.NoAgent:
+		return &r.Floor
+	case bed.Kubelet:
+		return &r.Kubelet
+	default:
+		return &r.Agent
+	}
+}
+
 // calmRound measures an agent. When agents are compared and the host kept too much
 // meanwhile, that says nothing of the agent: it is measured again, in all at most as
 // often as there are rounds. The round is nil if that was left out, or failed.
-func (r *report) calmRound(t *testing.T, name, agent string) (got round, took hostTime) {
+func (r *report) calmRound(t *testing.T, name, agent string, repeats *int) (got round) {
 	t.Helper()
 	for {
 		got = nil
 		before := hostTimeNow(t)
-		ok := t.Run(name, func(t *testing.T) { got = benchRound(t, agent) })
-		took = hostTimeNow(t).since(before)
-		if !ok || !*compare || took.part() <= disturbed || r.Repeated >= r.Rounds {
-			return got, took
+		if !t.Run(name, func(t *testing.T) { got = benchRound(t, agent) }) || got == nil {
+			return nil
 		}
+		got[hostKept] = []float64{hostTimeNow(t).since(before).part()}
+		if !*compare || got.calm() || *repeats >= r.Rounds {
+			return got
+		}
+		*repeats++
 		r.Repeated++
-		t.Logf("%s: the host kept %.0f %% of the processors' time: once more", name, 100*took.part())
+		t.Logf("%s: the host kept %.0f %% of the processors' time: once more", name, 100*got[hostKept][0])
 	}
 }
 
@@ -157,7 +213,7 @@ func machine(t *testing.T) string {
 		version, bytes.Join(load[:min(3, len(load))], []byte(" ")))
 }
 
-// keep writes a report down as NAME.json and NAME.md, after each round: a run takes
+// keep writes a report down as NAME.json and NAME.md whenever there is more: a run takes
 // long.
 func keep(t *testing.T, name string, report any, text string) {
 	t.Helper()

@@ -9,8 +9,8 @@ import (
 // String is the report for people, in Markdown.
 func (r *report) String() string {
 	const hundred = 100
-	return fmt.Sprintf("%s, on %s, %.0f %% of the processors' time kept by the host; rounds of each: %d, measured again because of the host: %d\n\n%s",
-		r.Date, r.Machine, hundred*r.Stolen, len(r.Agent), r.Repeated, r.table())
+	return fmt.Sprintf("%s, on %s, %.0f %% of the processors' time kept by the host; rounds of each: %d, in runs: %d, measured again because of the host: %d\n\n%s",
+		r.Date, r.Machine, hundred*r.stolen(), len(r.Agent), r.Runs, r.Repeated, r.table())
 }
 
 // Document returns what bench.json comes to, in Markdown: on what was measured and

@@ -118,11 +118,14 @@ func rank(all []float64, percent int) float64 {
 type report struct {
 	Machine string `json:"machine"`
 	Date    string `json:"date"` // when it began, as 2006-01-02
+	// Subject is what was measured, by what, and which part of it: rounds of another
+	// are not mixed with these.
+	Subject string `json:"subject"`
 	Rounds  int    `json:"rounds"`
-	// Stolen is the part of the processors' time that the host of a virtual machine
-	// kept for others, of 1, and Repeated how often it kept so much while an agent was
+	// Runs is how many runs it took, and Repeated how often the host of a virtual
+	// machine kept so much of the processors' time for others while an agent was
 	// measured that this was left out and done again.
-	Stolen   float64 `json:"stolen"`
+	Runs     int     `json:"runs"`
 	Repeated int     `json:"repeated"`
 	Rows     []entry `json:"rows"`
 	Kubelet  series  `json:"kubelet"`

@@ -115,15 +115,15 @@ func TestJudgeWithoutTheOther(t *testing.T) {
 // What is written to bench.json comes back as the same table.
 func TestDocument(t *testing.T) {
 	t.Parallel()
-	r := &report{Machine: "one of ours", Date: "2026-01-02", Rounds: 1, Stolen: 0.25, Repeated: 2,
-		Kubelet: series{{figCreated: {500}}}, Agent: series{{figCreated: {200}, lineReady: {1, 2}}}, Floor: series{{figCreated: {150}}}}
+	r := &report{Machine: "one of ours", Date: "2026-01-02", Rounds: 1, Runs: 3, Repeated: 2,
+		Kubelet: series{{figCreated: {500}, hostKept: {0.1}}}, Agent: series{{figCreated: {200}, lineReady: {1, 2}, hostKept: {0.4}}}, Floor: series{{figCreated: {150}}}}
 	r.judge()
 	raw, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text, err := Document(raw)
-	if err != nil || text != r.String() || !strings.HasPrefix(text, "2026-01-02, on one of ours, 25 % of the processors' time kept by the host; rounds of each: 1, measured again because of the host: 2\n\n| figure") {
+	if err != nil || text != r.String() || !strings.HasPrefix(text, "2026-01-02, on one of ours, 25 % of the processors' time kept by the host; rounds of each: 1, in runs: 3, measured again because of the host: 2\n\n| figure") {
 		t.Errorf("%v, got\n%s, want\n%s", err, text, r)
 	}
 	for _, bad := range []string{"", "{}", `{"kubelet":[{"x":[1]}]}`} {
