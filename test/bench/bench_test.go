@@ -77,7 +77,7 @@ func begin(t *testing.T) *report {
 	if !*compare || *outDir == "" {
 		return r
 	}
-	r.Subject = subject(t)
+	r.Subject = subject(t, r.Machine)
 	raw, err := os.ReadFile(filepath.Join(*outDir, "bench.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return r
@@ -93,8 +93,9 @@ func begin(t *testing.T) *report {
 	return r
 }
 
-// subject are the sums of the programs that measure and are measured, and which part.
-func subject(t *testing.T) string {
+// subject is the machine, which part is measured, and the sums of the programs that
+// measure and are measured.
+func subject(t *testing.T, on string) string {
 	t.Helper()
 	self, err := os.Executable()
 	must(t, "looking for this program", err)
@@ -104,7 +105,8 @@ func subject(t *testing.T) string {
 		must(t, "building an agent", err)
 		programs = append(programs, program)
 	}
-	text := fmt.Sprintf("crowd %d, parts %q, programs", *crowded, *only)
+	hardware, _, _ := strings.Cut(on, loadBefore)
+	text := fmt.Sprintf("%s, crowd %d, parts %q, programs", hardware, *crowded, *only)
 	for _, program := range programs {
 		raw, err := os.ReadFile(program)
 		must(t, "reading a program", err)
@@ -192,6 +194,9 @@ func ends(t *testing.T, s *site) {
 	}
 }
 
+// loadBefore stands in what machine says before that which differs from run to run.
+const loadBefore = ", load average before it "
+
 // machine says on what was measured.
 func machine(t *testing.T) string {
 	t.Helper()
@@ -209,8 +214,8 @@ func machine(t *testing.T) string {
 	}
 	version, _, _ := bytes.Cut(bytes.TrimSpace(kernel), []byte("-"))
 	load := bytes.Fields(busy) // after three averages come counts of processes
-	return fmt.Sprintf("%d x %s, Linux %s, load average before it %s", bytes.Count(cpus, []byte("processor\t:")), model,
-		version, bytes.Join(load[:min(3, len(load))], []byte(" ")))
+	return fmt.Sprintf("%d x %s, Linux %s%s%s", bytes.Count(cpus, []byte("processor\t:")), model,
+		version, loadBefore, bytes.Join(load[:min(3, len(load))], []byte(" ")))
 }
 
 // keep writes a report down as NAME.json and NAME.md whenever there is more: a run takes
