@@ -14,10 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gcPercent is how much the heap may grow between two collections, in hundredths of
-// what is live. With 100 pods 9 MiB are live: to collect early keeps a third of the
-// agent's memory from ever being used.
-const gcPercent = 20
+// How much the heap may grow between two collections, in hundredths of what is live.
+// With 100 pods 9 MiB are live: to collect early keeps a third of the agent's memory
+// from ever being used. When it is calm, collections are rare enough for more of them.
+const (
+	gcPercentBusy = 20
+	gcPercentCalm = 12
+)
 
 // Two collections that are less than busyBelow apart tell that the agent is busy, none
 // for calmAfter that it no longer is.
@@ -52,8 +55,8 @@ func paceCollector(ctx context.Context, log *zap.Logger) {
 		}
 	})
 	p := pace{last: time.Now(), worthGiving: true}
-	debug.SetGCPercent(gcPercent)
 	for {
+		debug.SetGCPercent(p.gcPercent())
 		var calm <-chan time.Time
 		if p.worthGiving {
 			calm = time.After(p.calmIn(time.Now()))
@@ -78,6 +81,14 @@ func (p *pace) collected(now time.Time) {
 	}
 	p.worthGiving = p.worthGiving || now.Sub(p.last) < busyBelow
 	p.last = now
+}
+
+// gcPercent is how much the heap may grow now.
+func (p *pace) gcPercent() int {
+	if p.worthGiving {
+		return gcPercentBusy
+	}
+	return gcPercentCalm
 }
 
 // calmIn is how long after now it is time to give back memory if nothing is collected

@@ -72,6 +72,28 @@ func TestMemoryIsGivenBackOnceInAWhile(t *testing.T) {
 	}
 }
 
+// TestHeapGrowsLessWhenCalm: from the first time that memory was given back, until two
+// collections follow each other closely.
+func TestHeapGrowsLessWhenCalm(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p := pace{last: now, worthGiving: true}
+	is := func(want int, when string) {
+		if got := p.gcPercent(); got != want {
+			t.Errorf("%s it may grow by %d %%, not %d", when, got, want)
+		}
+	}
+	is(gcPercentBusy, "at the start")
+	p.gaveBack(now)
+	p.collected(now.Add(100 * time.Millisecond)) // its own
+	is(gcPercentCalm, "when it became calm")
+	p.collected(now.Add(busyBelow))
+	p.collected(now.Add(6 * busyBelow))
+	is(gcPercentCalm, "with one collection in a while")
+	p.collected(now.Add(6*busyBelow + 300*time.Millisecond))
+	is(gcPercentBusy, "when it is busy again")
+}
+
 func TestEachCollectionIsNoticed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
