@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"nodeagent.dev/nodeagent/test/bed"
@@ -103,28 +102,6 @@ func machineTime() (time.Duration, error) {
 	}
 	return sumTicks(f[1], f[2], f[3], f[6], f[7]) // user, nice, system, irq, softirq
 }
-
-// hostTime is the time that a virtual machine's host kept for others, and all that has
-// passed on the processors.
-type hostTime struct{ stolen, total time.Duration }
-
-func hostTimeNow(t *testing.T) (h hostTime) {
-	t.Helper()
-	f, err := processors()
-	must(t, "looking at the machine", err)
-	h.stolen, err = sumTicks(f[steal])
-	must(t, "looking at the machine", err)
-	h.total, err = sumTicks(f[1:]...)
-	must(t, "looking at the machine", err)
-	return h
-}
-
-func (h hostTime) since(before hostTime) hostTime {
-	return hostTime{h.stolen - before.stolen, h.total - before.total}
-}
-
-// part is what was kept of the time, of 1.
-func (h hostTime) part() float64 { return h.stolen.Seconds() / max(h.total.Seconds(), 1) }
 
 // steal is the last that counts of the fields in proc(5): the two after it are parts
 // of the first two.

@@ -21,6 +21,7 @@ import (
 
 var (
 	rounds  = flag.Int("rounds", 1, "how often TestBench measures each agent")
+	calmIn  = flag.Duration("calm-in", 45*time.Minute, "how long TestBench waits, in all, for the host of a virtual machine to leave it the processors, while agents are compared")
 	outDir  = flag.String("out", "", "folder that takes bench.json and bench.md of TestBench")
 	crowded = flag.Int("crowd", 0, "pods of TestBench that start at once; 0 means 20, or 100 with -compare")
 	only    = flag.String("only", "", "parts of TestBench, with commas between: one, exits, follow, crowd; empty means all")
@@ -47,14 +48,14 @@ func (s *site) add(figure string, samples ...float64) {
 // bed, and what is taken without an agent.
 func TestBench(t *testing.T) {
 	r := begin(t)
-	repeats := 0
+	repeats, patience := 0, *calmIn
 	for i := range *rounds {
 		for _, agent := range append([]string{bed.NoAgent}, agents()...) {
 			of := r.of(agent)
 			if len(*of) > i {
 				continue // an earlier run measured it
 			}
-			if got := r.calmRound(t, fmt.Sprintf("%d/%s", i+1, agent), agent, &repeats); got != nil {
+			if got := r.calmRound(t, fmt.Sprintf("%d/%s", i+1, agent), agent, &repeats, &patience); got != nil {
 				*of = append(*of, got)
 			}
 			r.judge()
@@ -129,11 +130,15 @@ func (r *report) of(agent string) *series {
 
 // calmRound measures an agent. When agents are compared and the host kept too much
 // meanwhile, that says nothing of the agent: it is measured again, in all at most as
-// often as there are rounds. The round is nil if that was left out, or failed.
-func (r *report) calmRound(t *testing.T, name, agent string, repeats *int) (got round) {
+// often as there are rounds. It is not begun while the host keeps too much, as long as
+// there is patience. The round is nil if that was left out, or failed.
+func (r *report) calmRound(t *testing.T, name, agent string, repeats *int, patience *time.Duration) (got round) {
 	t.Helper()
 	for {
 		got = nil
+		if *compare {
+			awaitCalm(t, patience)
+		}
 		before := hostTimeNow(t)
 		if !t.Run(name, func(t *testing.T) { got = benchRound(t, agent) }) || got == nil {
 			return nil

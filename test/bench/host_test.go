@@ -1,0 +1,75 @@
+//go:build e2e
+
+package bench
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// hostTime is the time that a virtual machine's host kept for others, and all that has
+// passed on the processors.
+type hostTime struct{ stolen, total time.Duration }
+
+func hostTimeNow(t *testing.T) (h hostTime) {
+	t.Helper()
+	f, err := processors()
+	must(t, "looking at the machine", err)
+	h.stolen, err = sumTicks(f[steal])
+	must(t, "looking at the machine", err)
+	h.total, err = sumTicks(f[1:]...)
+	must(t, "looking at the machine", err)
+	return h
+}
+
+func (h hostTime) since(before hostTime) hostTime {
+	return hostTime{h.stolen - before.stolen, h.total - before.total}
+}
+
+// part is what was kept of the time, of 1.
+func (h hostTime) part() float64 { return h.stolen.Seconds() / max(h.total.Seconds(), 1) }
+
+// A host that is busy shows only to who wants the processors.
+const (
+	hostAsked = 10 * time.Second // how long they are wanted
+	hostLeft  = 20 * time.Second // how long it is left alone after it kept too much
+)
+
+// awaitCalm returns when the host leaves the machine its processors, or patience, of
+// which it takes what it waited, is used up.
+func awaitCalm(t *testing.T, patience *time.Duration) {
+	t.Helper()
+	for *patience > 0 {
+		before := hostTimeNow(t)
+		wantProcessors(hostAsked)
+		part := hostTimeNow(t).since(before).part()
+		if part <= disturbed {
+			return
+		}
+		fmt.Fprintf(os.Stderr, "the host keeps %.0f %% of the processors' time: waiting until it is at most %.0f %%, for %s at most\n",
+			100*part, 100*disturbed, patience.Round(time.Minute))
+		select {
+		case <-t.Context().Done():
+			return
+		case <-time.After(hostLeft):
+		}
+		*patience -= hostAsked + hostLeft
+	}
+}
+
+// wantProcessors keeps all of them busy for a while.
+func wantProcessors(long time.Duration) {
+	end := time.Now().Add(long)
+	var busy sync.WaitGroup
+	for range runtime.NumCPU() {
+		busy.Go(func() {
+			for time.Now().Before(end) {
+			}
+		})
+	}
+	busy.Wait()
+}
