@@ -48,9 +48,6 @@ func (s *site) add(figure string, samples ...float64) {
 // bed, and what is taken without an agent.
 func TestBench(t *testing.T) {
 	r := begin(t)
-	if *compare {
-		stayAwake(t)
-	}
 	repeats, patience := 0, *calmIn
 	for i := range *rounds {
 		for _, agent := range append([]string{bed.NoAgent}, agents()...) {
