@@ -18,7 +18,7 @@ import (
 // With 100 pods 9 MiB are live: to collect early keeps a third of the agent's memory
 // from ever being used. When it is calm, collections are rare enough for more of them.
 const (
-	gcPercentBusy = 20
+	gcPercentBusy = 16
 	gcPercentCalm = 12
 )
 
