@@ -35,7 +35,7 @@ func (h hostTime) part() float64 { return h.stolen.Seconds() / max(h.total.Secon
 
 // A host that is busy shows only to who wants the processors.
 const (
-	hostAsked = 10 * time.Second // how long they are wanted
+	hostAsked = 15 * time.Second // how long they are wanted
 	hostLeft  = 20 * time.Second // how long it is left alone after it kept too much
 )
 
@@ -61,13 +61,18 @@ func awaitCalm(t *testing.T, patience *time.Duration) {
 	}
 }
 
-// wantProcessors keeps all of them busy for a while.
+// wantProcessors has all of them busy and idle in turn for a while, as a bed has: a host
+// leaves a processor that is always busy where it is, and gives away one that goes idle.
 func wantProcessors(long time.Duration) {
+	const turn = time.Millisecond
 	end := time.Now().Add(long)
 	var busy sync.WaitGroup
 	for range runtime.NumCPU() {
 		busy.Go(func() {
 			for time.Now().Before(end) {
+				for start := time.Now(); time.Since(start) < turn; {
+				}
+				time.Sleep(turn)
 			}
 		})
 	}
