@@ -55,8 +55,12 @@ func paceCollector(ctx context.Context, log *zap.Logger) {
 		}
 	})
 	p := pace{last: time.Now(), worthGiving: true}
+	set := 0
 	for {
-		debug.SetGCPercent(p.gcPercent())
+		if percent := p.gcPercent(); percent != set { // setting it stops everything for a moment
+			debug.SetGCPercent(percent)
+			set = percent
+		}
 		var calm <-chan time.Time
 		if p.worthGiving {
 			calm = time.After(p.calmIn(time.Now()))

@@ -3,8 +3,6 @@
 package bench
 
 import (
-	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -33,31 +31,23 @@ func (h hostTime) since(before hostTime) hostTime {
 // part is what was kept of the time, of 1.
 func (h hostTime) part() float64 { return h.stolen.Seconds() / max(h.total.Seconds(), 1) }
 
-// A host that is busy shows only to who wants the processors.
-const (
-	hostAsked = 15 * time.Second // how long they are wanted
-	hostLeft  = 20 * time.Second // how long it is left alone after it kept too much
-)
+// hostAsked is how long the processors are wanted: a host that is busy shows only to who
+// wants them.
+const hostAsked = 15 * time.Second
 
 // awaitCalm returns when the host leaves the machine its processors, or patience, of
 // which it takes what it waited, is used up.
 func awaitCalm(t *testing.T, patience *time.Duration) {
 	t.Helper()
-	for *patience > 0 {
+	for ; *patience > 0; *patience -= hostAsked {
 		before := hostTimeNow(t)
 		wantProcessors(hostAsked)
 		part := hostTimeNow(t).since(before).part()
 		if part <= disturbed {
 			return
 		}
-		fmt.Fprintf(os.Stderr, "the host keeps %.0f %% of the processors' time: waiting until it is at most %.0f %%, for %s at most\n",
+		t.Logf("the host keeps %.0f %% of the processors' time: waiting until it is at most %.0f %%, for %s at most",
 			100*part, 100*disturbed, patience.Round(time.Minute))
-		select {
-		case <-t.Context().Done():
-			return
-		case <-time.After(hostLeft):
-		}
-		*patience -= hostAsked + hostLeft
 	}
 }
 
@@ -69,10 +59,12 @@ func wantProcessors(long time.Duration) {
 	var busy sync.WaitGroup
 	for range runtime.NumCPU() {
 		busy.Go(func() {
-			for time.Now().Before(end) {
-				for start := time.Now(); time.Since(start) < turn; {
+			for start := range time.Tick(2 * turn) {
+				if start.After(end) {
+					return
 				}
-				time.Sleep(turn)
+				for time.Since(start) < turn {
+				}
 			}
 		})
 	}
