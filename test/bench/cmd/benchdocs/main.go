@@ -73,12 +73,12 @@ func run(args []string) error {
 // pictures shows those that make bench-docs draws beside the page.
 const pictures = `<picture>
 <source media="(prefers-color-scheme: dark)" srcset="pictures/latency-dark.svg">
-<img src="pictures/latency.svg" alt="How the samples of each figure are distributed: the kubelet, nodeagent, the runtime alone">
+<img src="pictures/latency.svg" alt="How the samples of each figure are distributed: the kubelet, nodeagent, without an agent">
 </picture>
 
 <picture>
 <source media="(prefers-color-scheme: dark)" srcset="pictures/timeline-dark.svg">
-<img src="pictures/timeline.svg" alt="How many of many pods are ready, and gone, after a time: the kubelet, nodeagent, the runtime alone">
+<img src="pictures/timeline.svg" alt="How many of many pods are ready, and gone, after a time: the kubelet, nodeagent, without an agent">
 </picture>
 `
 
