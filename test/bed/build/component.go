@@ -126,16 +126,13 @@ func catalogue() []Component {
 }
 
 func kubernetes(name string) Component {
-	pkg, about := kubernetesModule+"/cmd/"+name, "about 1 min"
-	switch name {
-	case "agnhost":
+	pkg := kubernetesModule + "/cmd/" + name
+	if name == "agnhost" {
 		pkg = kubernetesModule + "/test/images/agnhost"
-	case "kube-apiserver":
-		about = "about 5 min"
 	}
 	const version = "k8s.io/component-base/version."
 	return Component{
-		Name: name, Folder: "kubernetes", Module: kubernetesModule, Package: pkg, About: about,
+		Name: name, Folder: "kubernetes", Module: kubernetesModule, Package: pkg, About: "about 1 min, 5 min if it is the first of Kubernetes",
 		Stamp: []string{version + "gitVersion={v}", version + "gitMajor={major}", version + "gitMinor={minor}"},
 	}
 }
